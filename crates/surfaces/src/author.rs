@@ -114,7 +114,7 @@ pub(super) async fn authored(State(author): State<Author>, mut request: Request,
 ///
 /// # Errors
 /// 500 if the handler is not behind a guard and [`authored`].
-pub(super) fn of(extensions: &http::Extensions) -> Result<(Actor, Identity), Denial> {
+pub(super) fn actor_and_identity(extensions: &http::Extensions) -> Result<(Actor, Identity), Denial> {
     let identity = extensions.get::<Admission>().and_then(Admission::identity).cloned();
     let actor = extensions.get::<Actor>().cloned();
     actor.zip(identity).ok_or_else(|| Denial::internal("the handler runs without the surface's guard"))

@@ -158,7 +158,7 @@ async fn page(State(shown): State<Shown>, OriginalUri(uri): OriginalUri) -> Resp
     let described =
         file.strip_suffix(".json").and_then(|name| shown.iter().find(|(known, _)| *known == name));
     match described.map(|(_, description)| description.to_json()) {
-        Some(Ok(json)) => answer("application/json", json.into_bytes()),
+        Some(Ok(json)) => response("application/json", json.into_bytes()),
         Some(Err(error)) => {
             tracing::error!(%error, "failed to serialize an OpenAPI description");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -174,7 +174,7 @@ fn serve(shown: &Shown, file: &str) -> Response {
         .validator_url("none")
         .persist_authorization(false);
     match utoipa_swagger_ui::serve(file, Arc::new(config)) {
-        Ok(Some(file)) => answer(&file.content_type, file.bytes.into_owned()),
+        Ok(Some(file)) => response(&file.content_type, file.bytes.into_owned()),
         Ok(None) => StatusCode::NOT_FOUND.into_response(),
         Err(error) => {
             tracing::error!(%error, "failed to render the documentation page");
@@ -188,7 +188,7 @@ fn serve(shown: &Shown, file: &str) -> Response {
 const POLICY: &str =
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'";
 
-fn answer(media_type: &str, body: Vec<u8>) -> Response {
+fn response(media_type: &str, body: Vec<u8>) -> Response {
     let media_type =
         HeaderValue::from_str(media_type).unwrap_or(HeaderValue::from_static("application/octet-stream"));
     let fields = [

@@ -223,7 +223,7 @@ pub async fn import(
         let counts: Vec<_> = counts.map(|(kind, count)| format!("{kind} {count}")).collect();
         let skipped = counted(imported["left_out"].as_u64().unwrap_or_default(), "line", "lines");
         let left_out = format!("; skipped {skipped} about administrators");
-        return Ok(told(*dry_run, &counts.join(", ")) + &left_out);
+        return Ok(describe_result(*dry_run, &counts.join(", ")) + &left_out);
     }
     let config = &config()?;
     config.secrets.load().context("an import needs the secrets file of the installation that exported")?;
@@ -235,7 +235,7 @@ pub async fn import(
     match imported {
         Ok(Imported { counts, .. }) => {
             let counts: Vec<_> = counts.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
-            Ok(told(*dry_run, &counts.join(", ")))
+            Ok(describe_result(*dry_run, &counts.join(", ")))
         }
         Err(ImportError::NotEmpty) => bail!(
             "{}: the store is not empty; to add the entries of the file, pass --add",
@@ -266,7 +266,7 @@ pub async fn import_keys(
         let given = [("dry_run", *dry_run), ("make_callers", *create_callers)];
         let media_type = if form == KeyFileFormat::Csv { remote::ROWS } else { remote::LINES };
         let made = remote::import(&api, "/keys/import", &given, media_type, from.open()?).await?;
-        return Ok(told(*dry_run, &format!("keys {}, callers {}", made["keys"], made["callers"])));
+        return Ok(describe_result(*dry_run, &format!("keys {}, callers {}", made["keys"], made["callers"])));
     }
     let config = &config()?;
     let mut text = Vec::new();
@@ -280,10 +280,10 @@ pub async fn import_keys(
     let made = import.import_into(&registry, &Actor::system("import-keys")).await;
     registry.close().await;
     let made = made.map_err(|refused| mistakes(from, refused))?;
-    Ok(told(*dry_run, &format!("keys {}, callers {}", made.keys, made.callers)))
+    Ok(describe_result(*dry_run, &format!("keys {}, callers {}", made.keys, made.callers)))
 }
 
-fn told(dry_run: bool, what: &str) -> String {
+fn describe_result(dry_run: bool, what: &str) -> String {
     if dry_run { format!("would import: {what}; nothing was changed") } else { format!("imported: {what}") }
 }
 

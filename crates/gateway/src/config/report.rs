@@ -58,7 +58,7 @@ impl ConfigError {
     }
 
     /// Returns the errors among findings, if there are any.
-    pub(super) fn of(findings: &[Finding]) -> Option<Self> {
+    pub(super) fn new(findings: &[Finding]) -> Option<Self> {
         let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
         let errors: Vec<_> = errors.cloned().collect();
         (!errors.is_empty()).then_some(Self(errors))

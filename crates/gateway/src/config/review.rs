@@ -35,7 +35,7 @@ impl Review {
                 return Err(ConfigError::all(report.findings()));
             }
         };
-        let mut review = Self::of(Some(path), &text);
+        let mut review = Self::new(Some(path), &text);
         if let Some(config) = &mut review.config {
             config.file = Some(path.to_owned());
             files::resolve(config, path, &mut review.report);
@@ -46,10 +46,10 @@ impl Review {
     /// Reads and checks a text. Relative paths in it are relative to the working directory.
     #[must_use]
     pub fn of_text(text: &str) -> Self {
-        Self::of(None, text)
+        Self::new(None, text)
     }
 
-    fn of(path: Option<&Path>, text: &str) -> Self {
+    fn new(path: Option<&Path>, text: &str) -> Self {
         let (document, config) = Document::read(text);
         let mut review = Self { config, report: Report::new(path, text, document) };
         review.inspect(check::all);
@@ -81,7 +81,7 @@ impl Review {
     /// All errors, if there are any.
     pub fn finish(self) -> Result<(Config, Vec<Finding>), ConfigError> {
         let findings = self.report.findings();
-        match (ConfigError::of(&findings), self.config) {
+        match (ConfigError::new(&findings), self.config) {
             (None, Some(config)) => Ok((config, findings)),
             (Some(error), _) => Err(error),
             (None, None) => Err(ConfigError::all(findings)),

@@ -101,7 +101,7 @@ impl Routes {
             })
         };
         // A valid configuration has a backend for every route.
-        Self::of(config.routes.iter().enumerate().filter_map(route).collect(), config)
+        Self::from_routes(config.routes.iter().enumerate().filter_map(route).collect(), config)
     }
 
     /// Creates a single route, to a surface.
@@ -116,10 +116,10 @@ impl Routes {
             surface: None,
             backend: Backend::Surface(surface),
         };
-        Self::of(vec![route], config)
+        Self::from_routes(vec![route], config)
     }
 
-    fn of(mut routes: Vec<Route>, config: &Config) -> Self {
+    fn from_routes(mut routes: Vec<Route>, config: &Config) -> Self {
         // Among routes with the same host and path, a route without methods accepts the methods that the others do not.
         routes.sort_by(|one, other| {
             let key = |route: &Route| (route.host.clone(), route.path.clone(), route.methods.is_empty());

@@ -61,7 +61,7 @@ impl CallContext {
     /// 403 for a lower role.
     pub(super) fn extract_head(request: Request, needed: Role) -> Result<(Self, Body), ErrorResponse> {
         let (parts, body) = request.into_parts();
-        let (actor, identity) = author::of(&parts.extensions)?;
+        let (actor, identity) = author::actor_and_identity(&parts.extensions)?;
         let role = identity.caller().role();
         let role = role.ok_or_else(|| Denial::internal("the handler runs without its guard"))?;
         let access = if parts.method.is_safe() { Access::Read } else { Access::Write };

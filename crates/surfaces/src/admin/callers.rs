@@ -65,12 +65,13 @@ pub(super) async fn list(
         limit: limit + 1,
         ..CallerFilter::default()
     };
-    let found = surface.admin.registry.callers(&which).await.map_err(|fault| surface.refuse(fault))?;
+    let found =
+        surface.admin.registry.callers(&which).await.map_err(|fault| surface.registry_error(fault))?;
     if found.is_empty() {
         // Tells an empty tenant from a tenant that does not exist.
         surface.tenant(&call).await?;
     }
-    let page = Page::of(&query, limit, found, |last| last.id.to_string());
+    let page = Page::from_parts(&query, limit, found, |last| last.id.to_string());
     Ok(ApiResponse::page(&page.map(Caller::from)))
 }
 
@@ -122,7 +123,7 @@ pub(super) async fn create(
             );
             Err(Denial::Conflict { detail: detail.into() }.into())
         }
-        Err(fault) => Err(surface.refuse(fault)),
+        Err(fault) => Err(surface.registry_error(fault)),
     }
 }
 
@@ -224,7 +225,7 @@ fn oneself() -> ErrorResponse {
 /// Returns the error for a missing plan of a caller, or for the tenant if that is missing.
 async fn no_plan(surface: &Surface, tenant: &TenantId) -> ErrorResponse {
     if let Err(fault) = surface.admin.registry.tenant(tenant).await {
-        return surface.refuse(fault);
+        return surface.registry_error(fault);
     }
     let mut checks = FieldErrors::default();
     checks.ensure(false, "#/plan", "the plan does not exist");

@@ -168,7 +168,8 @@ pub(super) async fn list(
         after: query.chosen("after", "the number of a change", number)?.unwrap_or(0),
         limit: query.limit()?,
     };
-    let history = surface.admin.registry.history(&which).await.map_err(|fault| surface.refuse(fault))?;
+    let history =
+        surface.admin.registry.history(&which).await.map_err(|fault| surface.registry_error(fault))?;
     let next = history.next.map(|next| next.to_string());
     Ok(ApiResponse::page(&Page::new(&query, history.changes, next).map(Change::from)))
 }

@@ -43,7 +43,7 @@ impl<R: RequiredRole, P: Parameters, S: Sync> FromRequest<S> for Authorized<R, P
     async fn from_request(request: Request, _: &S) -> Result<Self, ErrorResponse> {
         let needed = R::needed(&request);
         let call = CallContext::extract(request, needed).await?;
-        let query = Query::of(&call.uri, P::KNOWN)?;
+        let query = Query::new(&call.uri, P::KNOWN)?;
         Ok(Self { call, query, required: PhantomData })
     }
 }
@@ -62,7 +62,7 @@ impl<R: RequiredRole, P: Parameters, S: Sync> FromRequest<S> for Upload<R, P> {
     async fn from_request(request: Request, _: &S) -> Result<Self, ErrorResponse> {
         let needed = R::needed(&request);
         let (call, body) = CallContext::extract_head(request, needed)?;
-        let query = Query::of(&call.uri, P::KNOWN)?;
+        let query = Query::new(&call.uri, P::KNOWN)?;
         Ok(Self { call, query, body, required: PhantomData })
     }
 }

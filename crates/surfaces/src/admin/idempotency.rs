@@ -30,7 +30,7 @@ pub(super) struct IdempotencyKey {
 }
 
 /// The context for which the stored response of a key is sealed.
-fn place(key: &[u8; 32]) -> [String; 2] {
+fn seal_context(key: &[u8; 32]) -> [String; 2] {
     ["answered".into(), encode(key)]
 }
 
@@ -102,13 +102,17 @@ impl Surface {
         ticket: Option<&IdempotencyKey>,
     ) -> Result<Option<ApiResponse>, ErrorResponse> {
         let (Some(ticket), Admin { registry, clock, .. }) = (ticket, &self.admin) else { return Ok(None) };
-        let kept = registry.stored_response(&ticket.turn.key).await.map_err(|fault| self.refuse(fault))?;
+        let kept =
+            registry.stored_response(&ticket.turn.key).await.map_err(|fault| self.registry_error(fault))?;
         let Some(kept) = kept else { return Ok(None) };
         // The stored response may contain a secret.
-        registry.authorize(call.actor(), clock.now().time).await.map_err(|fault| self.refuse(fault))?;
+        registry
+            .authorize(call.actor(), clock.now().time)
+            .await
+            .map_err(|fault| self.registry_error(fault))?;
         let answer = kept.answers(&ticket.fingerprint).map(Some);
         let answer = answer.and_then(|answer| answer.map(|it| ticket.open(&self.admin, &it)).transpose());
-        answer.map(|answer| answer.map(ApiResponse::replayed)).map_err(|fault| self.refuse(fault))
+        answer.map(|answer| answer.map(ApiResponse::replayed)).map_err(|fault| self.registry_error(fault))
     }
 
     /// Executes an operation for a caller, idempotently if there is a ticket. `answer` makes the response of the
@@ -170,7 +174,7 @@ impl IdempotencyKey {
     }
 
     /// Stores the response in the transaction in which the request takes effect.
-    pub(super) async fn keep(
+    pub(super) async fn store(
         &self,
         admin: &Admin,
         tx: &mut dyn Transaction,
@@ -183,7 +187,7 @@ impl IdempotencyKey {
     /// Seals a response for storage, because it may contain a secret.
     fn close(&self, admin: &Admin, answer: &ApiResponse) -> Result<Vec<u8>, RegistryError> {
         let text = serde_json::to_string(answer).map(Secret::from);
-        let place = place(&self.turn.key);
+        let place = seal_context(&self.turn.key);
         let sealed = text.map(|text| admin.sealer.seal(&text, &place.each_ref().map(String::as_str)));
         let kept = sealed.and_then(|sealed| serde_json::to_vec(&sealed));
         kept.map_err(|_| RegistryError::Corrupt("a response cannot be serialized".into()))
@@ -192,7 +196,7 @@ impl IdempotencyKey {
     fn open(&self, admin: &Admin, kept: &[u8]) -> Result<ApiResponse, RegistryError> {
         let corrupt = || RegistryError::Corrupt("a stored response cannot be parsed".into());
         let sealed: Sealed = serde_json::from_slice(kept).map_err(|_| corrupt())?;
-        let place = place(&self.turn.key);
+        let place = seal_context(&self.turn.key);
         let text = admin.sealer.unseal(&sealed, &place.each_ref().map(String::as_str));
         let text = text.map_err(|error| match error {
             // The request took effect, but its response was sealed with a key that was dropped since.

@@ -58,10 +58,11 @@ pub(super) async fn list(
     let caller = surface.caller(&call.tenant()?, &call.child_id()?).await?;
     let which =
         CredentialFilter { tenant: Some(caller.tenant), caller: Some(caller.id), after, limit: limit + 1 };
-    let found = surface.admin.registry.credentials(&which).await.map_err(|fault| surface.refuse(fault))?;
-    let page = Page::of(&query, limit, found, |last| last.id.to_string());
+    let found =
+        surface.admin.registry.credentials(&which).await.map_err(|fault| surface.registry_error(fault))?;
+    let page = Page::from_parts(&query, limit, found, |last| last.id.to_string());
     let (mut uses, now) = (uses(&surface, page.items()).await?.into_iter(), surface.admin.clock.now().time);
-    Ok(ApiResponse::page(&page.map(|key| Key::of(key, uses.next().flatten(), now))))
+    Ok(ApiResponse::page(&page.map(|key| Key::new(key, uses.next().flatten(), now))))
 }
 
 /// Create a key
@@ -102,10 +103,10 @@ pub(super) async fn create(
     let create = CreateCredential { credential, most: Some(MAX_KEYS) };
     let made = surface.execute(&call, ticket.as_ref(), create, |made| {
         let (location, tag) = (location(&made), tag(&made));
-        let document = CreatedKey::of(&fresh, Key::of(made, None, now));
+        let document = CreatedKey::new(&fresh, Key::new(made, None, now));
         ApiResponse::created(location, &document).with_etag(&tag).secret()
     });
-    made.await.map_err(|fault| surface.refuse(fault))
+    made.await.map_err(|fault| surface.registry_error(fault))
 }
 
 /// Get a key
@@ -239,5 +240,5 @@ pub(super) async fn delete(
 
 async fn show(surface: &Surface, key: Credential) -> Result<ApiResponse, ErrorResponse> {
     let (tag, used) = (tag(&key), used(surface, &key).await?);
-    Ok(ApiResponse::ok(&Key::of(key, used, surface.admin.clock.now().time)).with_etag(&tag))
+    Ok(ApiResponse::ok(&Key::new(key, used, surface.admin.clock.now().time)).with_etag(&tag))
 }

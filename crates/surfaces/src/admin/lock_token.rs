@@ -22,7 +22,7 @@ pub(super) struct LockTokenHeader {
 
 impl LockTokenHeader {
     /// Creates the proof for an acquired lock.
-    pub(super) fn of(lock: &Lock, token: LockToken) -> Self {
+    pub(super) fn new(lock: &Lock, token: LockToken) -> Self {
         Self { lock: lock.id.clone(), fence: lock.fence, token }
     }
 

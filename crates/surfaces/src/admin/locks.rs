@@ -81,8 +81,8 @@ pub(super) async fn list(
 ) -> Result<ApiResponse, ErrorResponse> {
     let (limit, after) = (query.limit()?, query.after::<LockId>()?);
     let found = surface.admin.registry.locks(after.as_ref(), limit + 1).await;
-    let found = found.map_err(|fault| surface.refuse(fault))?;
-    let mut page = Page::of(&query, limit, found, |last| last.id.to_string());
+    let found = found.map_err(|fault| surface.registry_error(fault))?;
+    let mut page = Page::from_parts(&query, limit, found, |last| last.id.to_string());
     let now = surface.admin.clock.now().time;
     page.retain(|lock| lock.is_active(now));
     Ok(ApiResponse::page(&page.map(Lock::from)))
@@ -118,7 +118,7 @@ pub(super) async fn acquire(
     can_concern(&surface, &wanted).await?;
     let warnings = enforcement(&surface.admin.routes, &wanted, kind)?;
     let acquired = surface.execute(&call, ticket.as_ref(), AcquireLock(wanted), |lock| {
-        let token = LockTokenHeader::of(&lock, token).to_string();
+        let token = LockTokenHeader::new(&lock, token).to_string();
         let location = format!("/admin/v1/locks/{}", lock.id);
         let lock = Lock::from(lock);
         let tag = ETag::content(&lock);
@@ -130,7 +130,7 @@ pub(super) async fn acquire(
                 format!("You hold {most} locks, which is the limit. Release one that is not needed.");
             Denial::Conflict { detail: detail.into() }.into()
         }
-        fault => surface.refuse(fault),
+        fault => surface.registry_error(fault),
     })
 }
 
@@ -184,7 +184,7 @@ pub(super) async fn refresh(
     checks.finish()?;
     let lasts = lease.ok_or_else(|| Denial::internal("a validated value is missing"))?;
     let refreshed = surface.execute(&call, ticket.as_ref(), RefreshLock { id, token, lasts }, shown);
-    refreshed.await.map_err(|fault| surface.refuse(fault))
+    refreshed.await.map_err(|fault| surface.registry_error(fault))
 }
 
 /// Returns `true` if a request breaks a lock: it has `If-Match`, and no `Lock-Token` that proves the holder.
@@ -222,7 +222,7 @@ pub(super) async fn delete(
     if let Some(token) = call.token_of(&id)? {
         // The release does not check that the lock is held, because an expired lock can be released, too.
         let released = surface.admin.registry.release_lock(&id, &token, call.actor()).await;
-        released.map_err(|fault| surface.refuse(fault))?;
+        released.map_err(|fault| surface.registry_error(fault))?;
         return Ok(ApiResponse::no_content());
     }
     if !breaks {
@@ -237,7 +237,8 @@ pub(super) async fn delete(
 
 /// Returns the lock in the path of a request, if it is active.
 async fn find_lock(surface: &Surface, call: &CallContext) -> Result<model::Lock, ErrorResponse> {
-    let lock = surface.admin.registry.lock(&call.path_id()?).await.map_err(|fault| surface.refuse(fault))?;
+    let lock =
+        surface.admin.registry.lock(&call.path_id()?).await.map_err(|fault| surface.registry_error(fault))?;
     if lock.is_active(surface.admin.clock.now().time) { Ok(lock) } else { Err(Denial::NotFound.into()) }
 }
 
@@ -248,7 +249,8 @@ async fn may_hold(
     caller: &CallerId,
 ) -> Result<Option<&'static str>, ErrorResponse> {
     let which = CallerFilter { among: Some(vec![caller.clone()]), limit: 1, ..CallerFilter::default() };
-    let found = surface.admin.registry.callers(&which).await.map_err(|fault| surface.refuse(fault))?;
+    let found =
+        surface.admin.registry.callers(&which).await.map_err(|fault| surface.registry_error(fault))?;
     let mut checks = FieldErrors::default();
     // A lock on an unknown caller would apply to an administrator that is created later.
     checks.ensure(!found.is_empty(), "#/target/caller", "the caller does not exist");
@@ -273,7 +275,7 @@ async fn can_concern(surface: &Surface, lock: &NewLock) -> Result<(), ErrorRespo
     match found {
         Ok(()) => {}
         Err(RegistryError::NotFound) => checks.ensure(false, "#/tenant", why),
-        Err(fault) => return Err(surface.refuse(fault)),
+        Err(fault) => return Err(surface.registry_error(fault)),
     }
     checks.finish()?;
     Ok(())

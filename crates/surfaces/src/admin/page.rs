@@ -22,7 +22,7 @@ impl Query {
     ///
     /// # Errors
     /// 400 that names the unknown or repeated parameter.
-    pub(super) fn of(uri: &Uri, known: &[&str]) -> Result<Self, Denial> {
+    pub(super) fn new(uri: &Uri, known: &[&str]) -> Result<Self, Denial> {
         let parameters = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri);
         let Ok(axum::extract::Query(parameters)) = parameters else {
             return Err(Denial::bad_request("The query cannot be parsed."));
@@ -130,7 +130,12 @@ impl<T> Page<T> {
 
     /// Truncates a list, of which one item more than the limit was read, to a page. The next page begins after the id
     /// of the last item.
-    pub(super) fn of(query: &Query, limit: u32, mut found: Vec<T>, id: impl FnOnce(&T) -> String) -> Self {
+    pub(super) fn from_parts(
+        query: &Query,
+        limit: u32,
+        mut found: Vec<T>,
+        id: impl FnOnce(&T) -> String,
+    ) -> Self {
         let more = found.len() > limit as usize;
         found.truncate(limit as usize);
         let next = found.last().filter(|_| more).map(id);
@@ -164,7 +169,7 @@ mod tests {
 
     fn query(uri: &str) -> Result<Query, String> {
         let known = ["name", "limit", "after"];
-        Query::of(&uri.parse().unwrap(), &known).map_err(|denial| denial.detail().into_owned())
+        Query::new(&uri.parse().unwrap(), &known).map_err(|denial| denial.detail().into_owned())
     }
 
     #[test]
@@ -196,7 +201,7 @@ mod tests {
     fn extra_item_marks_a_further_page() {
         let query = query("/x").unwrap();
         let split_page = |things: Vec<u8>| {
-            let page = Page::of(&query, 2, things, ToString::to_string);
+            let page = Page::from_parts(&query, 2, things, ToString::to_string);
             (page.items, page.next)
         };
         assert_eq!(split_page(vec![1, 2, 3]), (vec![1, 2], Some("2".into())));

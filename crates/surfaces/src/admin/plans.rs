@@ -153,8 +153,8 @@ pub(super) async fn list(
 ) -> Result<ApiResponse, ErrorResponse> {
     let (limit, after) = (query.limit()?, query.after::<PlanId>()?);
     let found = surface.admin.registry.plans(after.as_ref(), limit + 1).await;
-    let found = found.map_err(|fault| surface.refuse(fault))?;
-    let page = Page::of(&query, limit, found, |last| last.id().to_string());
+    let found = found.map_err(|fault| surface.registry_error(fault))?;
+    let page = Page::from_parts(&query, limit, found, |last| last.id().to_string());
     Ok(ApiResponse::page(&page.map(Plan::from)))
 }
 
@@ -172,7 +172,7 @@ pub(super) async fn read(
     Authorized { call, .. }: Authorized<ReadOnly>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let found = surface.admin.registry.plan(&call.path_id()?).await;
-    let plan = Plan::from(found.map_err(|fault| surface.refuse(fault))?);
+    let plan = Plan::from(found.map_err(|fault| surface.registry_error(fault))?);
     Ok(ApiResponse::conditional(&ETag::content(&plan), &call.headers, || ApiResponse::ok(&plan)))
 }
 
@@ -193,11 +193,11 @@ pub(super) async fn put(
     Authorized { call, .. }: Authorized<Owner>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let id: PlanId = call.path_id()?;
-    surface.admin.defined_plans.refuse(&id)?;
+    surface.admin.defined_plans.check_not_defined(&id)?;
     let before = match surface.admin.registry.plan(&id).await {
         Ok(plan) => Some(plan),
         Err(RegistryError::NotFound) => None,
-        Err(fault) => return Err(surface.refuse(fault)),
+        Err(fault) => return Err(surface.registry_error(fault)),
     };
     let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
     let plan = match before {
@@ -241,8 +241,8 @@ pub(super) async fn delete(
     Authorized { call, .. }: Authorized<Owner>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let id: PlanId = call.path_id()?;
-    surface.admin.defined_plans.refuse(&id)?;
-    let before = surface.admin.registry.plan(&id).await.map_err(|fault| surface.refuse(fault))?;
+    surface.admin.defined_plans.check_not_defined(&id)?;
+    let before = surface.admin.registry.plan(&id).await.map_err(|fault| surface.registry_error(fault))?;
     ETag::content(&Plan::from(before.clone())).check_if_match(&call.headers)?;
     surface.change(&call, (AssertUnchanged(Entity::Plan(before)), DeletePlan(id))).await?;
     Ok(ApiResponse::no_content())

@@ -42,7 +42,7 @@ pub(super) async fn list(
         },
     };
     let found: Vec<_> = routes[start..].iter().take(limit as usize + 1).collect();
-    let page = Page::of(&query, limit, found, |last| last.name.clone());
+    let page = Page::from_parts(&query, limit, found, |last| last.name.clone());
     Ok(ApiResponse::page(&page).without_store())
 }
 

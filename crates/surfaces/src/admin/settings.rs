@@ -83,7 +83,7 @@ impl DefinedPlans {
     ///
     /// # Errors
     /// 409 that names the place of the definition.
-    pub(super) fn refuse(&self, id: &PlanId) -> Result<(), Denial> {
+    pub(super) fn check_not_defined(&self, id: &PlanId) -> Result<(), Denial> {
         if !self.ids.contains(id) {
             return Ok(());
         }

@@ -54,7 +54,7 @@ impl Surface {
     }
 
     /// Converts a registry error of a request that creates a resource.
-    pub(super) fn refuse(&self, fault: RegistryError) -> ErrorResponse {
+    pub(super) fn registry_error(&self, fault: RegistryError) -> ErrorResponse {
         let conflict = |detail: &'static str| Denial::Conflict { detail: detail.into() };
         match fault {
             RegistryError::NameTaken => conflict("Another caller of this kind has this name.").into(),
@@ -77,14 +77,14 @@ impl Surface {
     pub(super) fn refuse_change(&self, fault: RegistryError) -> ErrorResponse {
         match fault {
             RegistryError::Conflict => etag::precondition_failed().into(),
-            fault => self.refuse(fault),
+            fault => self.registry_error(fault),
         }
     }
 
     /// Returns the tenant in the path of a request.
     pub(super) async fn tenant(&self, call: &CallContext) -> Result<model::Tenant, ErrorResponse> {
         let tenant = self.admin.registry.tenant(&call.tenant()?).await;
-        tenant.map_err(|fault| self.refuse(fault))
+        tenant.map_err(|fault| self.registry_error(fault))
     }
 
     /// Returns a caller of a tenant.
@@ -93,7 +93,7 @@ impl Surface {
         tenant: &TenantId,
         id: &CallerId,
     ) -> Result<model::Caller, ErrorResponse> {
-        self.admin.registry.caller(tenant, id).await.map_err(|fault| self.refuse(fault))
+        self.admin.registry.caller(tenant, id).await.map_err(|fault| self.registry_error(fault))
     }
 
     /// Checks the precondition of a change that concerns a caller: `If-Match` names the current tag, or `Lock-Token`
@@ -111,8 +111,8 @@ impl Surface {
         match self.admin.registry.lock(&proof.lock).await {
             Ok(model::Lock { target: model::LockTarget::Caller(held), .. }) if held == *caller => Ok(()),
             Ok(_) => Err(etag::precondition_required().into()),
-            Err(RegistryError::NotFound) => Err(self.refuse(RegistryError::LockLost)),
-            Err(fault) => Err(self.refuse(fault)),
+            Err(RegistryError::NotFound) => Err(self.registry_error(RegistryError::LockLost)),
+            Err(fault) => Err(self.registry_error(fault)),
         }
     }
 }

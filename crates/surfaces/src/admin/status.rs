@@ -93,7 +93,7 @@ pub(super) async fn read(
         marked => marked,
     };
     if let Err(RegistryError::Corrupt(reason)) = mark {
-        return Err(surface.refuse(RegistryError::Unavailable(reason)));
+        return Err(surface.registry_error(RegistryError::Unavailable(reason)));
     }
     if let Err(fault) = &mark {
         tracing::warn!(%fault, "store unavailable");

@@ -202,8 +202,9 @@ pub(super) async fn list(
         after: query.after()?,
         limit: limit + 1,
     };
-    let found = surface.admin.registry.tenants(&which).await.map_err(|fault| surface.refuse(fault))?;
-    let page = Page::of(&query, limit, found, |last| last.id.to_string());
+    let found =
+        surface.admin.registry.tenants(&which).await.map_err(|fault| surface.registry_error(fault))?;
+    let page = Page::from_parts(&query, limit, found, |last| last.id.to_string());
     Ok(ApiResponse::page(&page.map(Tenant::from)))
 }
 
@@ -233,7 +234,7 @@ pub(super) async fn create(
         let tag = ETag::revision(tenant.revision);
         ApiResponse::created(location, &Tenant::from(tenant)).with_etag(&tag)
     });
-    made.await.map_err(|fault| surface.refuse(fault))
+    made.await.map_err(|fault| surface.registry_error(fault))
 }
 
 /// Get a tenant

@@ -81,9 +81,9 @@ pub(super) async fn export(
     let admin = &surface.admin;
     let secrets = SecretFingerprints::new(&admin.directory.peppers(), &admin.sealer);
     let begun = Export::begin(&*admin.registry, &secrets, admin.clock.now().time).await;
-    let mut export = begun.map_err(|fault| surface.refuse(fault))?;
+    let mut export = begun.map_err(|fault| surface.registry_error(fault))?;
     // The first page is read here, so that an unavailable store is reported with an error status.
-    let next = export.next().await.map_err(|fault| surface.refuse(fault))?;
+    let next = export.next().await.map_err(|fault| surface.registry_error(fault))?;
     tracing::info!(caller = %call.caller(), "export of all data started");
     let writing = Writing { export, next, _only: only };
     let mut response = Response::new(Body::from_stream(stream::try_unfold(writing, Writing::lines)));

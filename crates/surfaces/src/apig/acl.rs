@@ -63,7 +63,7 @@ struct AclInfo<'a> {
 }
 
 impl<'a> AclInfo<'a> {
-    fn of(asked: &CallContext, caller: &'a Caller) -> Result<Self, ApigError> {
+    fn new(asked: &CallContext, caller: &'a Caller) -> Result<Self, ApigError> {
         let acl = app_of(caller)?.acl.as_ref();
         Ok(Self {
             app_id: asked.version.shown(caller.id.as_str()),
@@ -90,7 +90,7 @@ pub(super) async fn set(
     let edit = CallerEdit { acl: Some(Some(body.acl()?)), ..CallerEdit::default() };
     let actor = asked.subscriber(&tenant)?;
     let after = surface.edit(&asked, &actor, &tenant, &app.id, edit).await?;
-    show(StatusCode::CREATED, &AclInfo::of(&asked, &after)?)
+    show(StatusCode::CREATED, &AclInfo::new(&asked, &after)?)
 }
 
 /// Returns the address list of an app.
@@ -102,7 +102,7 @@ pub(super) async fn set(
     responses((status = 200, description = "The address list", body = AclInfo), Errors),
 )]
 pub(super) async fn read(ExistingApp { asked, app, .. }: ExistingApp<Read>) -> Result<Response, ApigError> {
-    show(StatusCode::OK, &AclInfo::of(&asked, &app)?)
+    show(StatusCode::OK, &AclInfo::new(&asked, &app)?)
 }
 
 /// Removes the address list of an app.

@@ -56,7 +56,7 @@ pub(super) async fn create(
     let plan = asked.plan();
     let caller = NewCaller { id, tenant: tenant.id, name: fields.name, kind, plan };
     let made = surface.registry.create_caller(caller, &actor).await;
-    let made = made.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
+    let made = made.map_err(|fault| surface.registry_error(fault, asked.no_instance()))?;
     let answer = show(StatusCode::CREATED, &app_response(&surface, &asked, &made)?)?;
     Ok(with_generated_secret(answer, asked.version, generated.as_ref()))
 }
@@ -79,13 +79,13 @@ pub(super) async fn list(
     let (mut total, mut found) = (0, Vec::new());
     if let Some(which) = query.callers(&asked, &tenant.id)? {
         let which = CallerFilter { offset, limit, ..which };
-        let refuse = |fault| surface.refuse(fault, asked.no_instance());
+        let refuse = |fault| surface.registry_error(fault, asked.no_instance());
         total = surface.registry.count_callers(&which).await.map_err(refuse)?;
         found = surface.registry.callers(&which).await.map_err(refuse)?;
     }
     let ids: Vec<_> = found.iter().map(|caller| caller.id.clone()).collect();
     let bound = surface.registry.count_grants_of(&ids).await;
-    let bound = bound.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
+    let bound = bound.map_err(|fault| surface.registry_error(fault, asked.no_instance()))?;
     let mut apps = Vec::with_capacity(found.len());
     for (caller, bound) in found.iter().zip(bound) {
         let mut app = app_response(&surface, &asked, caller)?;
@@ -155,7 +155,7 @@ pub(super) async fn delete(
         return Err(ApigError::MarketplaceApp(asked.version));
     }
     let gone = surface.registry.delete_caller(&tenant.id, &app.id, None, asked.revoker()).await;
-    gone.map_err(|fault| surface.refuse(fault, asked.no_app(app.id.as_str())))?;
+    gone.map_err(|fault| surface.registry_error(fault, asked.no_app(app.id.as_str())))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -218,7 +218,7 @@ pub(super) async fn counts(
     Gateway { asked, tenant }: Gateway,
 ) -> Result<Response, ApigError> {
     let mut which = CallerFilter { among: asked.visible_apps(), ..query::apps(&tenant.id) };
-    let refuse = |fault| surface.refuse(fault, asked.no_instance());
+    let refuse = |fault| surface.registry_error(fault, asked.no_instance());
     let all = surface.registry.count_callers(&which).await.map_err(refuse)?;
     which.granted = Some(true);
     let authed_nums = surface.registry.count_callers(&which).await.map_err(refuse)?;
@@ -249,7 +249,7 @@ async fn find_for_anyone(surface: &Apig, id: &CallerId, asked: &CallContext) -> 
         None
     } else {
         let owner = surface.registry.gateway(&asked.project, &asked.instance).await;
-        Some(owner.map_err(|fault| surface.refuse(fault, missing()))?.id)
+        Some(owner.map_err(|fault| surface.registry_error(fault, missing()))?.id)
     };
     let which = CallerFilter {
         tenant: owner,
@@ -258,6 +258,7 @@ async fn find_for_anyone(surface: &Apig, id: &CallerId, asked: &CallContext) -> 
         limit: 1,
         ..CallerFilter::default()
     };
-    let found = surface.registry.callers(&which).await.map_err(|fault| surface.refuse(fault, missing()))?;
+    let found =
+        surface.registry.callers(&which).await.map_err(|fault| surface.registry_error(fault, missing()))?;
     found.into_iter().next().ok_or_else(missing)
 }

@@ -200,7 +200,7 @@ pub(super) struct AuthInfo<'a> {
 
 impl<'a> AuthInfo<'a> {
     /// Returns a grant of an app in the form of a version.
-    pub(super) fn of(version: Version, grant: &'a Grant, caller: &'a Caller) -> Result<Self, ApigError> {
+    pub(super) fn new(version: Version, grant: &'a Grant, caller: &'a Caller) -> Result<Self, ApigError> {
         let app = app_of(caller)?;
         let id = version.shown(caller.id.as_str());
         let (in_first, in_second) = match version {
@@ -260,7 +260,7 @@ pub(super) struct ApiOutline<'a> {
 }
 
 impl<'a> ApiOutline<'a> {
-    pub(super) fn of(api: &'a RouteName) -> Self {
+    pub(super) fn new(api: &'a RouteName) -> Self {
         Self {
             id: api.as_str(),
             name: api.as_str(),

@@ -76,7 +76,7 @@ pub(super) async fn authorize(
     let done = surface.registry.run(puts, &actor).await;
     // An app was deleted since it was found above. The registry does not say which one; the client learns it by
     // repeating the request.
-    let done = done.map_err(|fault| surface.refuse(fault, asked.no_app(&app_ids[0])))?;
+    let done = done.map_err(|fault| surface.registry_error(fault, asked.no_app(&app_ids[0])))?;
 
     let mut results = Vec::with_capacity(wanted.len());
     for ((app, api), (wanted, stands)) in pairs().zip(wanted.iter().zip(&done)) {
@@ -108,10 +108,10 @@ pub(super) async fn cancel(
     let missing = || ApigError::UnknownAuth(asked.repeated(1));
     let id: GrantId = asked.segment(1).parse().map_err(|_| missing())?;
     let grant = surface.registry.grant(&tenant.id, &id).await;
-    let grant = grant.map_err(|fault| surface.refuse(fault, missing()))?;
+    let grant = grant.map_err(|fault| surface.registry_error(fault, missing()))?;
     asked.require_access(Access::Write, &grant.caller)?;
     let gone = surface.registry.delete_grant(&tenant.id, &id, asked.revoker()).await;
-    gone.map_err(|fault| surface.refuse(fault, missing()))?;
+    gone.map_err(|fault| surface.registry_error(fault, missing()))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -137,7 +137,7 @@ pub(super) async fn apis_of_app(
         (total, found) = find_grants(&surface, &asked, &which).await?;
     }
     let rows =
-        found.iter().map(|grant| AuthInfo::of(asked.version, grant, &app)).collect::<Result<_, _>>()?;
+        found.iter().map(|grant| AuthInfo::new(asked.version, grant, &app)).collect::<Result<_, _>>()?;
     show(StatusCode::OK, &AuthList::new(total, rows))
 }
 
@@ -174,7 +174,7 @@ pub(super) async fn other_apis(
         let free = |api: &&RouteName| !granted.iter().any(|grant| grant.route == **api);
         apis.extend(surface.apis.iter().filter(free).filter(|api| which.matches_route(api)));
     }
-    let page: Vec<_> = page_of(&apis, page).iter().map(|api| ApiOutline::of(api)).collect();
+    let page: Vec<_> = page_of(&apis, page).iter().map(|api| ApiOutline::new(api)).collect();
     show(StatusCode::OK, &ApiList { total: apis.len(), size: page.len(), apis: page })
 }
 
@@ -201,10 +201,10 @@ pub(super) async fn apps_of_api(
     let among = Some(found.iter().map(|grant| grant.caller.clone()).collect());
     let apps = CallerFilter { among, limit, ..query::apps(&tenant.id) };
     let apps = surface.registry.callers(&apps).await;
-    let apps = apps.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
+    let apps = apps.map_err(|fault| surface.registry_error(fault, asked.no_instance()))?;
     // Grants of apps that were deleted in the meantime are left out.
     let app = |grant: &Grant| apps.iter().find(|app| app.id == grant.caller);
-    let rows = found.iter().filter_map(|grant| Some(AuthInfo::of(asked.version, grant, app(grant)?)));
+    let rows = found.iter().filter_map(|grant| Some(AuthInfo::new(asked.version, grant, app(grant)?)));
     show(StatusCode::OK, &AuthList::new(total, rows.collect::<Result<_, _>>()?))
 }
 
@@ -231,7 +231,7 @@ async fn find_grants(
     asked: &CallContext,
     which: &GrantFilter,
 ) -> Result<(u64, Vec<Grant>), ApigError> {
-    let refuse = |fault| surface.refuse(fault, asked.no_instance());
+    let refuse = |fault| surface.registry_error(fault, asked.no_instance());
     let total = surface.registry.count_grants(which).await.map_err(refuse)?;
     Ok((total, surface.registry.grants(which).await.map_err(refuse)?))
 }

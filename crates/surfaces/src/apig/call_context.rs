@@ -42,7 +42,7 @@ impl CallContext {
 
     /// Reads a request whose path may name a project other than the token's own.
     pub(super) fn extract_any_project(parts: &Parts) -> Result<Self, ApigError> {
-        let (actor, identity) = author::of(&parts.extensions)?;
+        let (actor, identity) = author::actor_and_identity(&parts.extensions)?;
         let version = Self::version_of(parts)?;
         let ([project, instance], rest) = named(&parts.uri);
         if identity.caller().tenant().gateway.is_none() {
@@ -78,7 +78,7 @@ impl CallContext {
 
     /// Returns an id that was not read from the path, in its stored form; `None` if it is malformed.
     pub(super) fn parse_id<I: FromStr>(&self, text: &str) -> Option<I> {
-        self.version.kept(text).parse().ok()
+        self.version.stored(text).parse().ok()
     }
 
     /// Checks that the token's scopes cover this app.

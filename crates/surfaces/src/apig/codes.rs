@@ -156,7 +156,7 @@ pub(super) async fn delete(
 ) -> Result<Response, ApigError> {
     let code = find_code(&surface, &asked, &tenant, &app.id).await?;
     let gone = surface.registry.delete_credential(&tenant.id, &code.id, None, asked.revoker()).await;
-    gone.map_err(|fault| surface.refuse(fault, no_code(&asked)))?;
+    gone.map_err(|fault| surface.registry_error(fault, no_code(&asked)))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -197,7 +197,7 @@ async fn create_code(
     let made = made.map_err(|fault| match fault {
         RegistryError::LimitReached(_) => ApigError::TooManyAppCodes,
         RegistryError::Conflict => ApigError::CodeTaken,
-        fault => surface.refuse(fault, asked.no_app(app.as_str())),
+        fault => surface.registry_error(fault, asked.no_app(app.as_str())),
     })?;
     show(StatusCode::CREATED, &code_info(surface, asked, &made)?)
 }
@@ -211,7 +211,7 @@ async fn find_code(
 ) -> Result<Credential, ApigError> {
     let id = asked.segment(3).parse().map_err(|_| no_code(asked))?;
     let code = surface.registry.credential(&tenant.id, &id).await;
-    let code = code.map_err(|fault| surface.refuse(fault, no_code(asked)))?;
+    let code = code.map_err(|fault| surface.registry_error(fault, no_code(asked)))?;
     if code.caller == *app && is_code(&code) { Ok(code) } else { Err(no_code(asked)) }
 }
 
@@ -231,7 +231,7 @@ async fn all_codes(
     let mut codes = Vec::new();
     loop {
         let page = surface.registry.credentials(&which).await;
-        let page = page.map_err(|fault| surface.refuse(fault, asked.no_app(app.as_str())))?;
+        let page = page.map_err(|fault| surface.registry_error(fault, asked.no_app(app.as_str())))?;
         let Some(last) = page.last() else { break };
         which.after = Some(last.id.clone());
         codes.extend(page.into_iter().filter(is_code));

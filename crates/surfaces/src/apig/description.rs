@@ -39,10 +39,10 @@ pub fn descriptions() -> [(&'static str, utoipa::openapi::OpenApi); 2] {
     as_the_first(&mut first);
     second.merge(Specials::openapi());
     second.merge(Second::openapi());
-    [("apig-v1", of(Version::One, first)), ("apig-v2", of(Version::Two, second))]
+    [("apig-v1", describe(Version::One, first)), ("apig-v2", describe(Version::Two, second))]
 }
 
-fn of(version: Version, mut description: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+fn describe(version: Version, mut description: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     let (number, others) = match version {
         Version::One => ("1.0.0", ["offset", "limit", "object_type"]),
         Version::Two => ("2.0.0", ["page_no", "page_size", "instance_type"]),

@@ -88,7 +88,7 @@ pub(super) enum ApigError {
 
 impl ApigError {
     /// Converts a registry error; `missing` is the response to "not found".
-    pub(super) fn of(fault: RegistryError, missing: Self, now: Timestamp) -> Self {
+    pub(super) fn new(fault: RegistryError, missing: Self, now: Timestamp) -> Self {
         match fault {
             RegistryError::NotFound => missing,
             RegistryError::NameTaken => Self::NameTaken,

@@ -69,8 +69,9 @@ impl PageQuery {
     pub(super) fn page(&self, version: Version) -> Result<(u64, u32), ApigError> {
         match version {
             Version::One => {
-                let size = within(self.page_size.as_deref(), PAGE.into(), LARGEST.into(), "page_size")?;
-                let number = within(self.page_no.as_deref(), 1, u64::MAX, "page_no")?;
+                let size =
+                    integer_between(self.page_size.as_deref(), PAGE.into(), LARGEST.into(), "page_size")?;
+                let number = integer_between(self.page_no.as_deref(), 1, u64::MAX, "page_no")?;
                 let size = u32::try_from(size).unwrap_or(LARGEST);
                 Ok(((number - 1).saturating_mul(size.into()), size))
             }
@@ -97,7 +98,12 @@ pub(super) fn page_of<T>(all: &[T], (offset, limit): (u64, u32)) -> &[T] {
 }
 
 /// Parses a number from 1 to `most`.
-fn within(text: Option<&str>, default: u64, most: u64, name: &'static str) -> Result<u64, ApigError> {
+fn integer_between(
+    text: Option<&str>,
+    default: u64,
+    most: u64,
+    name: &'static str,
+) -> Result<u64, ApigError> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(default) };
     let number = text.parse().ok().filter(|number| (1..=most).contains(number));
     number.ok_or(ApigError::NotSupported(name))

@@ -67,9 +67,9 @@ pub(super) async fn create(
     let made = made.map_err(|fault| match fault {
         RegistryError::LimitReached(_) => ApigError::TooMany,
         RegistryError::NameTaken => ApigError::QuotaTaken,
-        fault => surface.refuse(fault, asked.no_instance()),
+        fault => surface.registry_error(fault, asked.no_instance()),
     })?;
-    show(StatusCode::CREATED, &QuotaInfo::of(asked.version, &made, 0))
+    show(StatusCode::CREATED, &QuotaInfo::new(asked.version, &made, 0))
 }
 
 /// Lists quotas, newest first.
@@ -89,12 +89,12 @@ pub(super) async fn list(
 ) -> Result<Response, ApigError> {
     let name = plain(query.name.as_ref(), "name")?;
     let all = surface.registry.quotas(&tenant.id).await;
-    let mut all = all.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
+    let mut all = all.map_err(|fault| surface.registry_error(fault, asked.no_instance()))?;
     all.retain(|quota| name.as_ref().is_none_or(|text| query::contains(&quota.name, text)));
     let mut quotas = Vec::new();
     for quota in page_of(&all, page) {
         let bound = count_bound(&surface, &asked, &tenant, &quota.id).await?;
-        quotas.push(QuotaInfo::of(asked.version, quota, bound));
+        quotas.push(QuotaInfo::new(asked.version, quota, bound));
     }
     show(StatusCode::OK, &QuotaList { total: all.len(), size: quotas.len(), quotas })
 }
@@ -138,7 +138,7 @@ pub(super) async fn modify(
             Ok(after) => return show_quota(&surface, &asked, &tenant, &after).await,
             Err(RegistryError::Conflict) => {}
             Err(RegistryError::NameTaken) => return Err(ApigError::QuotaTaken),
-            Err(fault) => return Err(surface.refuse(fault, unknown(&asked, asked.segment(1)))),
+            Err(fault) => return Err(surface.registry_error(fault, unknown(&asked, asked.segment(1)))),
         }
     }
     Err(too_many_conflicts())
@@ -161,7 +161,7 @@ pub(super) async fn delete(
     let missing = || unknown(&asked, asked.segment(1));
     let id = asked.parse_id(asked.segment(1)).ok_or_else(missing)?;
     let gone = surface.registry.run(DeleteQuota { tenant: tenant.id, id }, asked.revoker()).await;
-    gone.map_err(|fault| surface.refuse(fault, missing()))?;
+    gone.map_err(|fault| surface.registry_error(fault, missing()))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -172,5 +172,5 @@ async fn show_quota(
     quota: &Quota,
 ) -> Result<Response, ApigError> {
     let bound = count_bound(surface, asked, tenant, &quota.id).await?;
-    show(StatusCode::OK, &QuotaInfo::of(asked.version, quota, bound))
+    show(StatusCode::OK, &QuotaInfo::new(asked.version, quota, bound))
 }

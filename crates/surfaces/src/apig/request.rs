@@ -66,14 +66,14 @@ impl AppFields {
         let secret = app_secret.map(Secret::from);
         let name = name.filter(|name| !name.is_empty()).ok_or(ApigError::Missing("name"))?;
         let remark = remark.filter(|remark| !remark.is_empty());
-        holds(present == Some(&*name) || is_name(&name, version), "name")?;
-        holds(remark.as_deref().is_none_or(is_app_remark), "remark")?;
+        ensure(present == Some(&*name) || is_name(&name, version), "name")?;
+        ensure(remark.as_deref().is_none_or(is_app_remark), "remark")?;
         if !custom_keys && key.is_some() {
             return Err(ApigError::NotSupported("app_key"));
         }
         may_choose(secret.as_ref(), custom_keys)?;
-        holds(key.as_deref().is_none_or(|key| is_key(key, version)), "app_key")?;
-        holds(secret.as_ref().is_none_or(|secret| is_secret(secret.expose(), version)), "app_secret")?;
+        ensure(key.as_deref().is_none_or(|key| is_key(key, version)), "app_key")?;
+        ensure(secret.as_ref().is_none_or(|secret| is_secret(secret.expose(), version)), "app_secret")?;
         Ok(Self { name, remark, key, secret })
     }
 }
@@ -90,7 +90,7 @@ impl ResetFields {
         let ResetBody { app_secret } = if blank { ResetBody::default() } else { parse_object(content)? };
         let secret = app_secret.map(Secret::from);
         may_choose(secret.as_ref(), custom_keys)?;
-        holds(secret.as_ref().is_none_or(|secret| is_secret(secret.expose(), version)), "app_secret")?;
+        ensure(secret.as_ref().is_none_or(|secret| is_secret(secret.expose(), version)), "app_secret")?;
         Ok(Self { secret })
     }
 }
@@ -100,7 +100,7 @@ fn may_choose(secret: Option<&Secret>, custom_keys: bool) -> Result<(), ApigErro
 }
 
 /// Checks that a member follows its rule.
-pub(super) fn holds(holds: bool, member: &'static str) -> Result<(), ApigError> {
+pub(super) fn ensure(holds: bool, member: &'static str) -> Result<(), ApigError> {
     if holds { Ok(()) } else { Err(ApigError::Invalid(member)) }
 }
 

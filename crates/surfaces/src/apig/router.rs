@@ -92,7 +92,7 @@ pub fn router(surface: Apig) -> Router {
         directory: surface.directory.clone(),
         clock: surface.clock.clone(),
         oneself: None,
-        refuse: |fault, now| ApigError::of(fault, Denial::NotFound.into(), now).into_response(),
+        refuse: |fault, now| ApigError::new(fault, Denial::NotFound.into(), now).into_response(),
     };
     Router::new()
         .merge(routes(Version::One))

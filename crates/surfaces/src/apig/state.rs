@@ -45,7 +45,7 @@ impl Apig {
     /// Returns the gateway that the path names.
     pub(super) async fn gateway(&self, asked: &CallContext) -> Result<Tenant, ApigError> {
         let tenant = self.registry.gateway(&asked.project, &asked.instance).await;
-        tenant.map_err(|fault| self.refuse(fault, asked.no_instance()))
+        tenant.map_err(|fault| self.registry_error(fault, asked.no_instance()))
     }
 
     /// Returns an app of the gateway; callers of other kinds count as unknown.
@@ -57,7 +57,7 @@ impl Apig {
     ) -> Result<Caller, ApigError> {
         let caller = self.registry.caller(&tenant.id, id).await;
         let missing = || asked.no_app(id.as_str());
-        let caller = caller.map_err(|fault| self.refuse(fault, missing()))?;
+        let caller = caller.map_err(|fault| self.registry_error(fault, missing()))?;
         if caller.app().is_some() { Ok(caller) } else { Err(missing()) }
     }
 
@@ -66,8 +66,8 @@ impl Apig {
     }
 
     /// Converts a registry error to an error response; `missing` is the response to "not found".
-    pub(super) fn refuse(&self, fault: RegistryError, missing: ApigError) -> ApigError {
-        ApigError::of(fault, missing, self.clock.now().time)
+    pub(super) fn registry_error(&self, fault: RegistryError, missing: ApigError) -> ApigError {
+        ApigError::new(fault, missing, self.clock.now().time)
     }
 
     /// Returns the route of the API with this id.
@@ -85,6 +85,6 @@ impl Apig {
         edit: CallerEdit,
     ) -> Result<Caller, ApigError> {
         let after = self.registry.update_caller(&tenant.id, id, None, edit, actor).await;
-        after.map_err(|fault| self.refuse(fault, asked.no_app(id.as_str())))
+        after.map_err(|fault| self.registry_error(fault, asked.no_app(id.as_str())))
     }
 }

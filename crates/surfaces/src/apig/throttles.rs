@@ -55,9 +55,9 @@ pub(super) async fn create(
     let made = made.map_err(|fault| match fault {
         RegistryError::LimitReached(_) => ApigError::FullOfThrottles,
         RegistryError::NameTaken => ApigError::ThrottleTaken,
-        fault => surface.refuse(fault, asked.no_instance()),
+        fault => surface.registry_error(fault, asked.no_instance()),
     })?;
-    show(StatusCode::CREATED, &ThrottleInfo::of(asked.version, &made))
+    show(StatusCode::CREATED, &ThrottleInfo::new(asked.version, &made))
 }
 
 /// Lists throttling policies, newest first.
@@ -79,7 +79,7 @@ pub(super) async fn list(
     let mut all = all_throttles(&surface, &asked, &tenant).await?;
     all.retain(wanted);
     let throttles: Vec<_> =
-        page_of(&all, page).iter().map(|throttle| ThrottleInfo::of(asked.version, throttle)).collect();
+        page_of(&all, page).iter().map(|throttle| ThrottleInfo::new(asked.version, throttle)).collect();
     show(StatusCode::OK, &ThrottleList { total: all.len(), size: throttles.len(), throttles })
 }
 
@@ -96,7 +96,7 @@ pub(super) async fn read(
     WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
 ) -> Result<Response, ApigError> {
     let throttle = find_throttle(&surface, &asked, &tenant, asked.segment(1)).await?;
-    show(StatusCode::OK, &ThrottleInfo::of(asked.version, &throttle))
+    show(StatusCode::OK, &ThrottleInfo::new(asked.version, &throttle))
 }
 
 /// Updates a throttling policy.
@@ -117,7 +117,7 @@ pub(super) async fn modify(
     let actor = asked.subscriber(&tenant)?;
     let edit = |throttle: &mut Throttle| fields.edit(throttle);
     let after = edit_throttle(&surface, &asked, &actor, &tenant, asked.segment(1), edit).await?;
-    show(StatusCode::OK, &ThrottleInfo::of(asked.version, &after))
+    show(StatusCode::OK, &ThrottleInfo::new(asked.version, &after))
 }
 
 /// Deletes a throttling policy. It must not be bound to an API.
@@ -138,7 +138,7 @@ pub(super) async fn delete(
     let gone = surface.registry.run(delete, asked.revoker()).await;
     gone.map_err(|fault| match fault {
         RegistryError::InUse => ApigError::ThrottleBound,
-        fault => surface.refuse(fault, missing()),
+        fault => surface.registry_error(fault, missing()),
     })?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -41,7 +41,7 @@ impl Version {
     }
 
     /// Returns the stored form of an id in the spelling of this version.
-    pub(super) fn kept(self, id: &str) -> Cow<'_, str> {
+    pub(super) fn stored(self, id: &str) -> Cow<'_, str> {
         match self {
             Self::Two => hyphenated(id).map_or(id.into(), Cow::Owned),
             Self::One => id.into(),
@@ -101,7 +101,7 @@ fn spellings(path: &str) -> Vec<String> {
     let mut all = vec![path.to_owned()];
     let of = |version: Version| path.strip_prefix(version.prefix()).filter(|rest| rest.starts_with('/'));
     let Some(rest) = of(Version::One).or_else(|| of(Version::Two)) else { return all };
-    let kept = respelled(rest, |id| Version::Two.kept(id));
+    let kept = respelled(rest, |id| Version::Two.stored(id));
     let shown = respelled(rest, |id| Version::Two.shown(id));
     for (version, rest) in [(Version::One, &kept), (Version::Two, &kept), (Version::Two, &shown)] {
         all.push(format!("{}{rest}", version.prefix()));
@@ -136,7 +136,7 @@ impl Policy for V1PathSpelling {
 /// Returns a V2 target in the V1 spelling; `None` if it is not a V2 target.
 fn first_version(uri: &Uri) -> Option<Uri> {
     let rest = uri.path().strip_prefix(Version::Two.prefix()).filter(|rest| rest.starts_with('/'))?;
-    let mut path = format!("{}{}", Version::One.prefix(), respelled(rest, |id| Version::Two.kept(id)));
+    let mut path = format!("{}{}", Version::One.prefix(), respelled(rest, |id| Version::Two.stored(id)));
     if let Some(query) = uri.query() {
         path.push('?');
         path.push_str(query);
@@ -156,10 +156,10 @@ mod tests {
     #[test]
     fn each_version_has_its_own_spelling_of_one_id() {
         assert_eq!((&*Version::One.shown(HYPHENS), &*Version::Two.shown(HYPHENS)), (HYPHENS, NONE));
-        assert_eq!((&*Version::One.kept(HYPHENS), &*Version::Two.kept(NONE)), (HYPHENS, HYPHENS));
-        assert_eq!(&*Version::One.kept(NONE), NONE, "V1 has no other spelling");
+        assert_eq!((&*Version::One.stored(HYPHENS), &*Version::Two.stored(NONE)), (HYPHENS, HYPHENS));
+        assert_eq!(&*Version::One.stored(NONE), NONE, "V1 has no other spelling");
         for plain in ["app", "14B399AC967F4115BB62C0346B4537E9", "14b399ac967f4115bb62c0346b4537eé", ""] {
-            assert_eq!((&*Version::Two.kept(plain), &*Version::Two.shown(plain)), (plain, plain));
+            assert_eq!((&*Version::Two.stored(plain), &*Version::Two.shown(plain)), (plain, plain));
         }
     }
 

@@ -60,7 +60,7 @@ impl<S: Sync> FromRequestParts<S> for CallContext {
     type Rejection = ErrorResponse;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ErrorResponse> {
-        let (actor, identity) = author::of(&parts.extensions)?;
+        let (actor, identity) = author::actor_and_identity(&parts.extensions)?;
         let tenant = identity.caller().tenant().id.clone();
         Ok(Self { identity, tenant, pretty: pretty(parts.uri.query().unwrap_or_default())?, actor })
     }

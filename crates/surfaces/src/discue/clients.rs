@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::{
     call_context::{CallContext, Json, target, unprocessable},
-    etag::still,
+    etag::check_if_match,
     openapi::Errors,
     response::{Deleted, ErrorResponse, Links, show, show_at},
     state::Discue,
@@ -79,7 +79,7 @@ pub(super) struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    fn of(caller: &'a Caller) -> Self {
+    fn new(caller: &'a Caller) -> Self {
         Self { id: public_id(caller), name: &caller.name }
     }
 }
@@ -168,7 +168,7 @@ pub(super) async fn create(
     let caller = NewCaller { id, tenant: call.tenant.clone(), name, kind: CallerKind::ApiClient, plan };
     // The response must not reveal that another organization uses the id.
     let made = surface.registry.run(CreateCallerOr { caller, otherwise }, &call.subscriber()).await;
-    show_client(&surface, &made.map_err(|fault| surface.refuse(fault))?, call.pretty)
+    show_client(&surface, &made.map_err(|fault| surface.registry_error(fault))?, call.pretty)
 }
 
 /// Lists the api clients of the organization.
@@ -192,13 +192,13 @@ pub(super) async fn list(
     };
     let mut callers = Vec::new();
     loop {
-        let page = surface.registry.callers(&which).await.map_err(|fault| surface.refuse(fault))?;
+        let page = surface.registry.callers(&which).await.map_err(|fault| surface.registry_error(fault))?;
         let Some(last) = page.last() else { break };
         which.after = Some(last.id.clone());
         callers.extend(page);
     }
     callers.retain(|caller| call.covers(Access::Read, RESOURCE, public_id(caller)));
-    let api_clients = callers.iter().map(Client::of).collect();
+    let api_clients = callers.iter().map(Client::new).collect();
     show(&All { api_clients, links: surface.links("/api_clients") }, call.pretty)
 }
 
@@ -239,12 +239,12 @@ pub(super) async fn update(
     if body.id()?.is_some_and(|other| other != id) {
         return Err(Denial::Conflict { detail: "The ids in body and path differ.".into() }.into());
     }
-    still(&headers, before.revision)?;
+    check_if_match(&headers, before.revision)?;
     let edit = CallerEdit { name: body.name(Some(&before.name))?, ..CallerEdit::default() };
     let expected = Some(before.revision);
     let after =
         surface.registry.update_caller(&call.tenant, &before.id, expected, edit, &call.subscriber()).await;
-    show_client(&surface, &after.map_err(|fault| surface.refuse(fault))?, call.pretty)
+    show_client(&surface, &after.map_err(|fault| surface.registry_error(fault))?, call.pretty)
 }
 
 /// Deletes an api client and its keys.
@@ -262,10 +262,10 @@ pub(super) async fn delete(
     headers: HeaderMap,
 ) -> Result<Response, ErrorResponse> {
     let before = find_client(&surface, &call.tenant, &id).await?;
-    still(&headers, before.revision)?;
+    check_if_match(&headers, before.revision)?;
     let expected = Some(before.revision);
     let gone = surface.registry.delete_caller(&call.tenant, &before.id, expected, call.revoker()).await;
-    gone.map_err(|fault| surface.refuse(fault))?;
+    gone.map_err(|fault| surface.registry_error(fault))?;
     show(&Deleted { links: surface.links(&format!("/api_clients/{id}")) }, call.pretty)
 }
 
@@ -277,12 +277,12 @@ async fn find_client(surface: &Discue, tenant: &TenantId, id: &CallerId) -> Resu
         }
         found => found,
     };
-    let caller = caller.map_err(|fault| surface.refuse(fault))?;
+    let caller = caller.map_err(|fault| surface.registry_error(fault))?;
     let is_it = caller.kind == CallerKind::ApiClient && public_id(&caller) == id.as_str();
     if is_it { Ok(caller) } else { Err(Denial::NotFound.into()) }
 }
 
 fn show_client(surface: &Discue, caller: &Caller, pretty: bool) -> Result<Response, ErrorResponse> {
     let links = surface.links(&format!("/api_clients/{}", public_id(caller)));
-    show_at(caller.revision, &One { api_client: Client::of(caller), links }, pretty)
+    show_at(caller.revision, &One { api_client: Client::new(caller), links }, pretty)
 }

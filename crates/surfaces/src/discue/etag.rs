@@ -13,7 +13,7 @@ pub(super) fn etag(revision: u64) -> String {
 ///
 /// # Errors
 /// 409 if `If-Match` names another revision.
-pub(super) fn still(headers: &HeaderMap, revision: u64) -> Result<(), Denial> {
+pub(super) fn check_if_match(headers: &HeaderMap, revision: u64) -> Result<(), Denial> {
     if matches(headers, &etag(revision)) {
         return Ok(());
     }

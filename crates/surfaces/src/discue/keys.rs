@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::{
     call_context::{CallContext, Json, target, unprocessable},
-    etag::still,
+    etag::check_if_match,
     openapi::Errors,
     response::{Deleted, ErrorResponse, Links, show, show_at},
     scopes::{self, ScopeJson},
@@ -97,7 +97,7 @@ pub(super) struct KeyResponse<'a> {
 }
 
 impl<'a> KeyResponse<'a> {
-    fn of(credential: &'a Credential, used: Option<Timestamp>) -> Self {
+    fn new(credential: &'a Credential, used: Option<Timestamp>) -> Self {
         Self {
             id: credential.id.as_str(),
             name: &credential.name,
@@ -156,7 +156,7 @@ impl<A: RequiredAccess> FromRequestParts<Arc<Discue>> for OwnKey<A> {
         let id: CredentialId = target(&parts.uri)?;
         call.may(A::ACCESS, RESOURCE, Some(id.as_str()))?;
         let key = surface.registry.credential(&call.tenant, &id).await;
-        let key = key.map_err(|fault| surface.refuse(fault))?;
+        let key = key.map_err(|fault| surface.registry_error(fault))?;
         if key.caller != call.identity.caller().id {
             return Err(Denial::NotFound.into());
         }
@@ -194,7 +194,7 @@ pub(super) async fn create(
         ..new
     };
     let made = surface.registry.create_credential_within(MOST, credential, &call.subscriber()).await;
-    let made = made.map_err(|fault| surface.refuse(fault))?;
+    let made = made.map_err(|fault| surface.registry_error(fault))?;
     let document = One { api_key: key.expose(), links: surface.links(&format!("/api_keys/{}", made.id)) };
     show_at(made.revision, &document, call.pretty)
 }
@@ -215,8 +215,8 @@ pub(super) async fn list(
     let mut keys = keys_of(&surface, &call.tenant, &call.identity.caller().id).await?;
     keys.retain(|key| call.covers(Access::Read, RESOURCE, key.id.as_str()));
     let ids: Vec<_> = keys.iter().map(|key| key.id.clone()).collect();
-    let uses = surface.registry.last_used(&ids).await.map_err(|fault| surface.refuse(fault))?;
-    let api_keys = zip(&keys, uses).map(|(key, used)| KeyResponse::of(key, used)).collect();
+    let uses = surface.registry.last_used(&ids).await.map_err(|fault| surface.registry_error(fault))?;
+    let api_keys = zip(&keys, uses).map(|(key, used)| KeyResponse::new(key, used)).collect();
     show(&All { api_keys, links: surface.links("/api_keys") }, call.pretty)
 }
 
@@ -254,11 +254,11 @@ pub(super) async fn update(
 ) -> Result<Response, ErrorResponse> {
     let edit = body.edit(&call.identity.key.scopes)?;
     surface.require_active(&call.tenant).await?;
-    still(&headers, before.revision)?;
+    check_if_match(&headers, before.revision)?;
     let (id, expected) = (&before.id, Some(before.revision));
     let after =
         surface.registry.update_credential(&call.tenant, id, expected, edit, &call.subscriber()).await;
-    show_key(&surface, &after.map_err(|fault| surface.refuse(fault))?, call.pretty).await
+    show_key(&surface, &after.map_err(|fault| surface.registry_error(fault))?, call.pretty).await
 }
 
 /// Deletes an api key. Requests with it are denied from now on.
@@ -275,10 +275,10 @@ pub(super) async fn delete(
     OwnKey { call, key: before, .. }: OwnKey<Write>,
     headers: HeaderMap,
 ) -> Result<Response, ErrorResponse> {
-    still(&headers, before.revision)?;
+    check_if_match(&headers, before.revision)?;
     let (id, expected) = (&before.id, Some(before.revision));
     let gone = surface.registry.delete_credential(&call.tenant, id, expected, call.revoker()).await;
-    gone.map_err(|fault| surface.refuse(fault))?;
+    gone.map_err(|fault| surface.registry_error(fault))?;
     show(&Deleted { links: surface.links(&format!("/api_keys/{id}")) }, call.pretty)
 }
 
@@ -295,12 +295,12 @@ async fn keys_of(
         limit: 10 * MOST,
         ..CredentialFilter::default()
     };
-    surface.registry.credentials(&which).await.map_err(|fault| surface.refuse(fault))
+    surface.registry.credentials(&which).await.map_err(|fault| surface.registry_error(fault))
 }
 
 async fn show_key(surface: &Discue, key: &Credential, pretty: bool) -> Result<Response, ErrorResponse> {
     let uses = surface.registry.last_used(std::slice::from_ref(&key.id)).await;
-    let used = uses.map_err(|fault| surface.refuse(fault))?.pop().flatten();
+    let used = uses.map_err(|fault| surface.registry_error(fault))?.pop().flatten();
     let links = surface.links(&format!("/api_keys/{}", key.id));
-    show_at(key.revision, &One { api_key: KeyResponse::of(key, used), links }, pretty)
+    show_at(key.revision, &One { api_key: KeyResponse::new(key, used), links }, pretty)
 }

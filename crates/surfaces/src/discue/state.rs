@@ -86,7 +86,7 @@ impl Discue {
 
     /// Checks that the subscription of the tenant is active, as every change but a deletion requires.
     pub(super) async fn require_active(&self, tenant: &TenantId) -> Result<(), ErrorResponse> {
-        match self.registry.tenant(tenant).await.map_err(|fault| self.refuse(fault))?.standing {
+        match self.registry.tenant(tenant).await.map_err(|fault| self.registry_error(fault))?.standing {
             SubscriptionStatus::Active => Ok(()),
             SubscriptionStatus::Lapsed => {
                 Err(Denial::PaymentRequired { detail: "The subscription has lapsed.".into() }.into())
@@ -94,7 +94,7 @@ impl Discue {
         }
     }
 
-    pub(super) fn refuse(&self, fault: RegistryError) -> ErrorResponse {
+    pub(super) fn registry_error(&self, fault: RegistryError) -> ErrorResponse {
         refused(fault, self.clock.now().time)
     }
 }

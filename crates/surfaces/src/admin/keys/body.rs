@@ -204,14 +204,14 @@ impl From<Credential> for KeyRecord {
 
 impl Key {
     /// Returns a key with its last use, assessed at the time `now`.
-    pub(super) fn of(key: Credential, used: Option<Timestamp>, now: Timestamp) -> Self {
-        let safe_to_revoke = Revocation::of(&key, used, now);
+    pub(super) fn new(key: Credential, used: Option<Timestamp>, now: Timestamp) -> Self {
+        let safe_to_revoke = Revocation::new(&key, used, now);
         Self { record: key.into(), last_used_at: used, safe_to_revoke }
     }
 }
 
 impl CreatedKey {
-    pub(super) fn of(fresh: &GeneratedSecret, shown: Key) -> Self {
+    pub(super) fn new(fresh: &GeneratedSecret, shown: Key) -> Self {
         let (key, secret) = match fresh {
             GeneratedSecret::Key(key) => (Some(key.expose().to_owned()), None),
             GeneratedSecret::Signing(secret) => (None, Some(secret.expose().to_owned())),

@@ -32,7 +32,7 @@ fn long(time: SignedDuration) -> String {
 
 impl Revocation {
     /// Assesses a key with this last use at the time `now`.
-    pub(super) fn of(key: &Credential, used: Option<Timestamp>, now: Timestamp) -> Self {
+    pub(super) fn new(key: &Credential, used: Option<Timestamp>, now: Timestamp) -> Self {
         let safe = |because: String| Self { safe: true, because };
         let unsafe_ = |because: String| Self { safe: false, because };
         if key.status == Status::Disabled {
@@ -124,7 +124,7 @@ mod tests {
             (new(1), None, false, "it was made only 1 hour ago"),
             (new(30 * 24), None, true, "never used in 30 days"),
         ] {
-            let found = Revocation::of(&key, used, now);
+            let found = Revocation::new(&key, used, now);
             assert_eq!(found.safe, safe, "{found:?}");
             assert!(found.because.contains(because), "{found:?} {because}");
         }

@@ -143,15 +143,15 @@ pub(in crate::admin) async fn rotate(
     let rotation = (create, update(&old, edit), keep_owner);
     let rotated = surface.execute(&call, ticket.as_ref(), rotation, |(made, replaces, _)| {
         let (made_at, tag) = (location(&made), tag(&made));
-        let made = CreatedKey::of(&fresh, Key::of(made, None, now));
-        let document = Rotated { made, replaces: Key::of(replaces, last_use, now) };
+        let made = CreatedKey::new(&fresh, Key::new(made, None, now));
+        let document = Rotated { made, replaces: Key::new(replaces, last_use, now) };
         ApiResponse::created(made_at, &document).with_etag(&tag).secret()
     });
     rotated.await.map_err(|fault| match fault {
         RegistryError::Conflict => {
             Denial::Conflict { detail: "The key was changed meanwhile.".into() }.into()
         }
-        fault => surface.refuse(fault),
+        fault => surface.registry_error(fault),
     })
 }
 

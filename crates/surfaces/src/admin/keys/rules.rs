@@ -56,7 +56,7 @@ pub(super) fn keep_owner(
 pub(super) async fn find_key(surface: &Surface, call: &CallContext) -> Result<Credential, ErrorResponse> {
     let id: CredentialId = call.child_id()?;
     let key = surface.admin.registry.credential(&call.tenant()?, &id).await;
-    key.map_err(|fault| surface.refuse(fault))
+    key.map_err(|fault| surface.registry_error(fault))
 }
 
 /// Returns the key in the path of a request and its owner, if the client may manage that owner's keys.
@@ -76,7 +76,8 @@ pub(super) async fn uses(
     keys: &[Credential],
 ) -> Result<Vec<Option<Timestamp>>, ErrorResponse> {
     let ids: Vec<_> = keys.iter().map(|key| key.id.clone()).collect();
-    let noted = surface.admin.registry.last_used(&ids).await.map_err(|fault| surface.refuse(fault))?;
+    let noted =
+        surface.admin.registry.last_used(&ids).await.map_err(|fault| surface.registry_error(fault))?;
     let known = |key: &Credential| surface.admin.directory.find_by_digest(key.digest)?.used();
     Ok(keys.iter().zip(noted).map(|(key, noted)| noted.max(known(key))).collect())
 }

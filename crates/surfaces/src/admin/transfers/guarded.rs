@@ -34,7 +34,7 @@ impl<W: UnitOfWork> UnitOfWork for GuardedWork<'_, W> {
             let answer = (self.told)(&self.work);
             let answer =
                 answer.ok_or_else(|| RegistryError::Corrupt("committed work has no response".into()))?;
-            ticket.keep(self.admin, tx, &answer).await?;
+            ticket.store(self.admin, tx, &answer).await?;
         }
         Ok(end)
     }

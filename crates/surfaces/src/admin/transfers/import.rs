@@ -42,7 +42,7 @@ struct Told<T> {
     dry_run: bool,
 }
 
-fn told(imported: impl Serialize, dry_run: bool) -> ApiResponse {
+fn import_response(imported: impl Serialize, dry_run: bool) -> ApiResponse {
     ApiResponse::ok(&Told { imported, dry_run })
 }
 
@@ -191,7 +191,8 @@ impl Task {
         } else {
             KeyFileFormat::Ndjson
         };
-        let rows = read.and_then(|_| KeyRows::read(&text, form)).map_err(|refused| self.refuse(refused))?;
+        let rows =
+            read.and_then(|_| KeyRows::read(&text, form)).map_err(|refused| self.import_error(refused))?;
         drop(text);
         let peppers = self.surface.admin.directory.peppers();
         let import = KeyImport::new(rows, &peppers).create_callers(make_callers).dry_run(self.dry_run);
@@ -203,24 +204,26 @@ impl Task {
         let admin = &self.surface.admin;
         let hold = self.call.lock_proof();
         let told_now: fn(&J) -> Option<ApiResponse> =
-            |work| work.imported().map(|imported| told(imported, false));
+            |work| work.imported().map(|imported| import_response(imported, false));
         let ticket = self.ticket.as_ref();
         let mut within = GuardedWork { admin, ticket, hold, work, told: told_now, earlier: None };
         let done = admin.registry.transact_bulk(&mut within, self.call.actor()).await;
-        done.map_err(|fault| self.surface.refuse(fault))?;
+        done.map_err(|fault| self.surface.registry_error(fault))?;
         if let Some(earlier) = within.earlier {
             return Ok(earlier);
         }
         let outcome = within.work.outcome();
-        outcome.map(|imported| told(imported, self.dry_run)).map_err(|refused| self.refuse(refused))
+        outcome
+            .map(|imported| import_response(imported, self.dry_run))
+            .map_err(|refused| self.import_error(refused))
     }
 
-    fn refuse(&self, refused: transfer::ImportError) -> ErrorResponse {
+    fn import_error(&self, refused: transfer::ImportError) -> ErrorResponse {
         match refused {
             transfer::ImportError::Mistakes(all) => {
                 Denial::InvalidValues { wrong: all.into_iter().map(wrong).collect() }.into()
             }
-            transfer::ImportError::Store(fault) => self.surface.refuse(fault),
+            transfer::ImportError::Store(fault) => self.surface.registry_error(fault),
             transfer::ImportError::NotEmpty => {
                 Denial::internal("an import required an empty registry").into()
             }

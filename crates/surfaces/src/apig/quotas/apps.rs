@@ -93,11 +93,11 @@ pub(in crate::apig) async fn bind_quota(
     let bound = surface.registry.run(binds, &actor).await;
     // The quota or an app was deleted since it was found above. The registry does not say which one; the client learns
     // it by repeating the request.
-    let bound = bound.map_err(|fault| surface.refuse(fault, unknown(&asked, asked.segment(1))))?;
+    let bound = bound.map_err(|fault| surface.registry_error(fault, unknown(&asked, asked.segment(1))))?;
     let mut applies = Vec::with_capacity(bound.len());
     for app in &bound {
         let has = app_of(app)?.quota.as_ref().ok_or_else(no_quota_came)?;
-        applies.push(QuotaApply::of(asked.version, app, has));
+        applies.push(QuotaApply::new(asked.version, app, has));
     }
     show(StatusCode::CREATED, &QuotaApplies { applies })
 }
@@ -135,7 +135,7 @@ pub(in crate::apig) async fn unbind_quota(
         match surface.registry.run(unbind, asked.revoker()).await {
             Ok(_) => return Ok(StatusCode::NO_CONTENT.into_response()),
             Err(RegistryError::Conflict) => {}
-            Err(fault) => return Err(surface.refuse(fault, missing())),
+            Err(fault) => return Err(surface.registry_error(fault, missing())),
         }
     }
     Err(too_many_conflicts())
@@ -202,7 +202,7 @@ pub(in crate::apig) async fn quota_of_app(
         Some(bound) => {
             let quota = find_quota(&surface, &asked, &tenant, bound.id.as_str()).await?;
             let count = count_bound(&surface, &asked, &tenant, &quota.id).await?;
-            show(StatusCode::OK, &QuotaOfApp::Bound(QuotaInfo::of(asked.version, &quota, count)))
+            show(StatusCode::OK, &QuotaOfApp::Bound(QuotaInfo::new(asked.version, &quota, count)))
         }
     }
 }
@@ -226,10 +226,10 @@ async fn apps_with(
         limit,
         ..query::apps(&tenant.id)
     };
-    let refuse = |fault| surface.refuse(fault, asked.no_instance());
+    let refuse = |fault| surface.registry_error(fault, asked.no_instance());
     let total = surface.registry.count_callers(&which).await.map_err(refuse)?;
     let apps = surface.registry.callers(&which).await.map_err(refuse)?;
-    let apps = apps.iter().map(|app| QuotaApp::of(asked.version, app, quota));
+    let apps = apps.iter().map(|app| QuotaApp::new(asked.version, app, quota));
     let apps = apps.collect::<Result<Vec<_>, _>>()?;
     show(StatusCode::OK, &QuotaApps { total, size: apps.len(), apps })
 }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::{
     apig::{
         error::ApigError,
-        request::{count, holds, is_quota_name, period},
+        request::{count, ensure, is_quota_name, period},
     },
     openapi::schemas,
     parse_object,
@@ -62,14 +62,14 @@ impl QuotaFields {
     pub(super) fn read(content: &[u8]) -> Result<Self, ApigError> {
         let body: QuotaBody = parse_object(content)?;
         let name = body.name.filter(|name| !name.is_empty()).ok_or(ApigError::Missing("name"))?;
-        holds(is_quota_name(&name), "name")?;
+        ensure(is_quota_name(&name), "name")?;
         let limit = count(body.call_limits.ok_or(ApigError::Missing("call_limits"))?, "call_limits")?;
         let period = period(body.time_unit.as_deref(), body.time_interval)?;
         let reset_time = body.reset_time.filter(|text| !text.is_empty());
         let reset_at =
             reset_time.map(|text| moment(&text).ok_or(ApigError::Invalid("reset_time"))).transpose()?;
         let remark = body.remark.filter(|remark| !remark.is_empty());
-        holds(remark.as_deref().is_none_or(is_app_remark), "remark")?;
+        ensure(remark.as_deref().is_none_or(is_app_remark), "remark")?;
         Ok(Self { name, limit, period, reset_at, remark })
     }
 

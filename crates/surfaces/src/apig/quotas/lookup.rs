@@ -30,7 +30,7 @@ pub(super) async fn find_quota(
     let missing = || unknown(asked, id);
     let kept: QuotaId = asked.parse_id(id).ok_or_else(missing)?;
     let found = surface.registry.quota(&tenant.id, &kept).await;
-    found.map_err(|fault| surface.refuse(fault, missing()))
+    found.map_err(|fault| surface.registry_error(fault, missing()))
 }
 
 /// Returns the number of apps that are bound to a quota.
@@ -42,5 +42,5 @@ pub(super) async fn count_bound(
 ) -> Result<u64, ApigError> {
     let which = CallerFilter { quota: Some(Some(quota.clone())), ..query::apps(&tenant.id) };
     let count = surface.registry.count_callers(&which).await;
-    count.map_err(|fault| surface.refuse(fault, asked.no_instance()))
+    count.map_err(|fault| surface.registry_error(fault, asked.no_instance()))
 }

@@ -41,7 +41,7 @@ pub(super) struct QuotaInfo<'a> {
 }
 
 impl<'a> QuotaInfo<'a> {
-    pub(super) fn of(version: Version, quota: &'a Quota, bound: u64) -> Self {
+    pub(super) fn new(version: Version, quota: &'a Quota, bound: u64) -> Self {
         Self {
             app_quota_id: version.shown(quota.id.as_str()),
             name: &quota.name,
@@ -96,7 +96,7 @@ pub(super) struct QuotaApply<'a> {
 }
 
 impl<'a> QuotaApply<'a> {
-    pub(super) fn of(version: Version, app: &'a Caller, bound: &'a BoundQuota) -> Self {
+    pub(super) fn new(version: Version, app: &'a Caller, bound: &'a BoundQuota) -> Self {
         Self {
             app_id: version.shown(app.id.as_str()),
             app_quota_id: version.shown(bound.id.as_str()),
@@ -145,7 +145,7 @@ pub(super) struct QuotaApp<'a> {
 }
 
 impl<'a> QuotaApp<'a> {
-    pub(super) fn of(
+    pub(super) fn new(
         version: Version,
         caller: &'a Caller,
         quota: Option<&'a Quota>,

@@ -63,7 +63,7 @@ pub(in crate::apig) async fn bind(
     let throttle = bind_to(&surface, &asked, &actor, &tenant, &id, &apis).await?;
     let binding = |api: &RouteName| throttle.bindings.iter().find(|binding| binding.route == *api);
     let applied = apis.iter().filter_map(binding);
-    let throttle_applys = applied.map(|binding| Applied::of(asked.version, &throttle, binding)).collect();
+    let throttle_applys = applied.map(|binding| Applied::new(asked.version, &throttle, binding)).collect();
     show(StatusCode::CREATED, &AllApplied { throttle_applys })
 }
 
@@ -217,7 +217,7 @@ pub(in crate::apig) async fn throttles_of_api(
         .collect();
     let throttles: Vec<_> = page_of(&bound, page)
         .iter()
-        .map(|(throttle, binding)| ThrottleOfApi::of(asked.version, throttle, binding))
+        .map(|(throttle, binding)| ThrottleOfApi::new(asked.version, throttle, binding))
         .collect();
     show(StatusCode::OK, &ThrottlesOfApi { total: bound.len(), size: throttles.len(), throttles })
 }

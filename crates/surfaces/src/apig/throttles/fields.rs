@@ -12,7 +12,7 @@ use crate::{
         call_context::CallContext,
         error::ApigError,
         query::contains,
-        request::{count, holds, is_name, period},
+        request::{count, ensure, is_name, period},
         version::Version,
     },
     openapi::schemas,
@@ -86,7 +86,7 @@ impl ThrottleFields {
         let api = body.api_call_limits.ok_or(ApigError::Missing("api_call_limits"))?;
         let limit = |number: Option<i64>, member| number.map(|number| count(number, member)).transpose();
         let remark = body.remark.filter(|remark| !remark.is_empty());
-        holds(remark.as_deref().is_none_or(is_app_remark), "remark")?;
+        ensure(remark.as_deref().is_none_or(is_app_remark), "remark")?;
         match body.enable_adaptive_control.as_deref() {
             None | Some("" | "FALSE") => {}
             Some("TRUE") => return Err(ApigError::NotSupported("enable_adaptive_control")),
@@ -131,7 +131,7 @@ impl ThrottleFields {
 
     /// Applies the members to a throttling policy. Absent optional members stay unchanged.
     pub(super) fn edit(&self, throttle: &mut Throttle) -> Result<(), ApigError> {
-        holds(self.name == throttle.name || is_name(&self.name, self.version), "name")?;
+        ensure(self.name == throttle.name || is_name(&self.name, self.version), "name")?;
         let before = throttle.limits;
         let limits = CallLimits {
             api: self.api,
@@ -140,9 +140,9 @@ impl ThrottleFields {
             ip: self.ip.or(before.ip),
         };
         let within = |inner: Option<_>, outer| inner.is_none_or(|inner| inner <= outer);
-        holds(within(limits.user, limits.api), "user_call_limits")?;
-        holds(within(limits.app, limits.user.unwrap_or(limits.api)), "app_call_limits")?;
-        holds(within(limits.ip, limits.api), "ip_call_limits")?;
+        ensure(within(limits.user, limits.api), "user_call_limits")?;
+        ensure(within(limits.app, limits.user.unwrap_or(limits.api)), "app_call_limits")?;
+        ensure(within(limits.ip, limits.api), "ip_call_limits")?;
         throttle.limits = limits;
         throttle.name.clone_from(&self.name);
         throttle.period = self.period;

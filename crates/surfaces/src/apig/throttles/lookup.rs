@@ -21,7 +21,7 @@ pub(super) async fn all_throttles(
     tenant: &Tenant,
 ) -> Result<Vec<Throttle>, ApigError> {
     let all = surface.registry.throttles(&tenant.id).await;
-    all.map_err(|fault| surface.refuse(fault, asked.no_instance()))
+    all.map_err(|fault| surface.registry_error(fault, asked.no_instance()))
 }
 
 pub(super) async fn find_throttle(
@@ -33,7 +33,7 @@ pub(super) async fn find_throttle(
     let missing = || unknown(asked, id);
     let kept: ThrottleId = asked.parse_id(id).ok_or_else(missing)?;
     let found = surface.registry.throttle(&tenant.id, &kept).await;
-    found.map_err(|fault| surface.refuse(fault, missing()))
+    found.map_err(|fault| surface.registry_error(fault, missing()))
 }
 
 /// Applies an edit to the current state of a throttling policy, and returns the updated policy.
@@ -69,6 +69,6 @@ pub(super) async fn put_throttles<O: Operation>(
         Ok(after) => Ok(Some(after)),
         Err(RegistryError::Conflict) => Ok(None),
         Err(RegistryError::NameTaken) => Err(ApigError::ThrottleTaken),
-        Err(fault) => Err(surface.refuse(fault, unknown(asked, last.as_str()))),
+        Err(fault) => Err(surface.registry_error(fault, unknown(asked, last.as_str()))),
     }
 }

@@ -54,7 +54,7 @@ pub(super) struct ThrottleInfo<'a> {
 }
 
 impl<'a> ThrottleInfo<'a> {
-    pub(super) fn of(version: Version, throttle: &'a Throttle) -> Self {
+    pub(super) fn new(version: Version, throttle: &'a Throttle) -> Self {
         let limits = throttle.limits;
         Self {
             id: version.shown(throttle.id.as_str()),
@@ -101,9 +101,9 @@ pub(super) struct ThrottleOfApi<'a> {
 }
 
 impl<'a> ThrottleOfApi<'a> {
-    pub(super) fn of(version: Version, throttle: &'a Throttle, binding: &'a Binding) -> Self {
+    pub(super) fn new(version: Version, throttle: &'a Throttle, binding: &'a Binding) -> Self {
         Self {
-            throttle: ThrottleInfo::of(version, throttle),
+            throttle: ThrottleInfo::new(version, throttle),
             env_name: RELEASE,
             bind_id: version.shown(binding.id.as_str()),
             bind_time: binding.created_at,
@@ -140,7 +140,7 @@ pub(super) struct Applied<'a> {
 }
 
 impl<'a> Applied<'a> {
-    pub(super) fn of(version: Version, throttle: &'a Throttle, binding: &'a Binding) -> Self {
+    pub(super) fn new(version: Version, throttle: &'a Throttle, binding: &'a Binding) -> Self {
         Self {
             publish_id: binding.route.as_str(),
             scope: 1,

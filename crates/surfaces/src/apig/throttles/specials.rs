@@ -206,7 +206,7 @@ async fn with_names(
     let limit = u32::try_from(among.len()).unwrap_or(u32::MAX);
     let apps = CallerFilter { among: Some(among), limit, ..query::apps(&tenant.id) };
     let apps = surface.registry.callers(&apps).await;
-    let apps = apps.map_err(|fault| surface.refuse(fault, asked.no_instance()))?;
+    let apps = apps.map_err(|fault| surface.registry_error(fault, asked.no_instance()))?;
     let name = |special: &ThrottleOverride| match &special.of {
         OverrideSubject::App(id) => apps.iter().find(|app| app.id == *id).map(|app| app.name.clone()),
         OverrideSubject::User(id) => Some(id.clone()),
