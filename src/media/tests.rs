@@ -1,6 +1,9 @@
 //! Tests of media types and of the ranges that match them.
 
-use super::*;
+use super::{
+    parse::{is_token, is_token_byte},
+    *,
+};
 
 fn media(text: &str) -> MediaType {
     text.parse().unwrap()
