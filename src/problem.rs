@@ -2,9 +2,9 @@
 //! [`RenderDenial`].
 
 mod prerendered;
-mod render;
+mod renderer;
 
-pub use render::{RenderDenial, RenderedDenial};
+pub use renderer::{RenderDenial, RenderedDenial};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
@@ -20,7 +20,7 @@ static NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub struct DenialCode(pub &'static str);
 
 /// Logs the [internal detail](Denial::internal_detail) of a denial, if it has one. A face calls this once for each
-/// denial that it sends; [`render`] does not log.
+/// denial that it sends; [`render()`] does not log.
 pub fn log(denial: &Denial) {
     if let Some(inside) = denial.internal_detail() {
         tracing::error!(code = denial.code(), "{inside}");

@@ -50,7 +50,7 @@ impl Admission {
         Ok(breaks)
     }
 
-    /// Returns the path to decide on, in a chain that has already [normalized](Self::normalize) it.
+    /// Returns the path to decide on, in a chain that has already normalized it.
     #[must_use]
     pub fn normalized_path<'a>(&'a self, head: Head<'a>) -> &'a str {
         self.path.as_deref().unwrap_or(head.original.path())

@@ -30,7 +30,7 @@ use tokio::{
 };
 use upstream::Log;
 
-fuzz_target!(|input: &[u8]| WORLD.run(input));
+fuzz_target!(|input: &[u8]| FIXTURE.run(input));
 
 /// The owner of the key: the api client that the first start creates.
 const CALLER: &[u8] = b"5bc2be68-7498-4853-aa64-4be0ca62934e";
@@ -41,16 +41,16 @@ const STILL: u32 = 12;
 /// Longer than any pause of a machine, shorter than any timeout of the gateway.
 const HANG: Duration = Duration::from_secs(4);
 
-static WORLD: LazyLock<World> = LazyLock::new(World::new);
+static FIXTURE: LazyLock<Fixture> = LazyLock::new(Fixture::new);
 
-struct World {
+struct Fixture {
     runtime: Runtime,
     front: ConnectionHandler,
     key: String,
     log: Arc<Log>,
 }
 
-impl World {
+impl Fixture {
     fn new() -> Self {
         let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let log = Arc::new(Log::default());

@@ -30,7 +30,7 @@ use tokio::{
     time::timeout,
 };
 
-fuzz_target!(|input: &[u8]| WORLD.run(input));
+fuzz_target!(|input: &[u8]| FIXTURE.run(input));
 
 const METHODS: [&str; 4] = ["GET", "HEAD", "POST", "DELETE"];
 const OWN: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nits own.";
@@ -39,7 +39,7 @@ const STILL: u32 = 12;
 /// Longer than any pause of a machine, shorter than any timeout of the gateway.
 const HANG: Duration = Duration::from_secs(4);
 
-static WORLD: LazyLock<World> = LazyLock::new(World::new);
+static FIXTURE: LazyLock<Fixture> = LazyLock::new(Fixture::new);
 
 /// The response of the upstream, and a count of transfers.
 #[derive(Default)]
@@ -66,13 +66,13 @@ impl Script {
     }
 }
 
-struct World {
+struct Fixture {
     runtime: Runtime,
     front: ConnectionHandler,
     script: Arc<Script>,
 }
 
-impl World {
+impl Fixture {
     fn new() -> Self {
         let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let script = Arc::new(Script::default());
