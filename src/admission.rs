@@ -80,7 +80,7 @@ pub struct Admission {
     /// SHA-256 of the body, if the body was buffered.
     pub(crate) content: Option<Box<[u8; 32]>>,
     /// SHA-256 that the body must have, if nothing has checked it yet.
-    pub(crate) owed: Option<Box<DigestVerifier>>,
+    pub(crate) verifier: Option<Box<DigestVerifier>>,
     matched_route: Option<&'static MatchedRoute>,
     pub(crate) permits: Permits,
     pub(crate) peer: Option<IpAddr>,
@@ -111,7 +111,7 @@ impl Clone for Admission {
             body_limit: self.body_limit,
             passed_on: self.passed_on,
             content: self.content.clone(),
-            owed: self.owed.clone(),
+            verifier: self.verifier.clone(),
             matched_route: self.matched_route,
             permits: Permits::default(),
             peer: self.peer,
@@ -197,7 +197,7 @@ impl Admission {
     /// Takes the check of a signed body that was not read yet. The reader of the body must perform it.
     #[must_use]
     pub fn take_content_check(&mut self) -> Option<Box<DigestVerifier>> {
-        self.owed.take()
+        self.verifier.take()
     }
 
     /// Sets the SHA-256 of the body, which a policy asked for ([`Stop::NeedsBody`](crate::Stop::NeedsBody)).

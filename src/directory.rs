@@ -72,7 +72,7 @@ pub struct Directory {
     tenants: HashMap<TenantId, Arc<TenantSlot>>,
     key_count: HashMap<[u8; 16], Arc<KeyEntry>, BuildHasherDefault<FirstBytes>>,
     apps: Apps,
-    budgets: HashMap<PlanId, Arc<PlanRules>>,
+    buckets: HashMap<PlanId, Arc<PlanRules>>,
     caller_locks: HashMap<CallerId, Arc<[Arc<Lock>]>>,
     resource_locks: HashMap<Box<str>, Arc<[Arc<Lock>]>>,
     locks: AtomicUsize,
@@ -90,7 +90,7 @@ pub struct Directory {
     /// The number of tasks that apply a registry's change log to this directory.
     followers: AtomicUsize,
     /// The data that only writers need. Its mutex serialises them.
-    roster: Mutex<WriterIndex>,
+    index: Mutex<WriterIndex>,
 }
 
 impl Directory {
@@ -102,7 +102,7 @@ impl Directory {
             tenants: HashMap::new(),
             key_count: HashMap::default(),
             apps: Apps::default(),
-            budgets: HashMap::new(),
+            buckets: HashMap::new(),
             caller_locks: HashMap::new(),
             resource_locks: HashMap::new(),
             locks: AtomicUsize::new(0),
@@ -114,7 +114,7 @@ impl Directory {
             applied_seq: watch::Sender::new(0),
             health: Health::default(),
             followers: AtomicUsize::new(0),
-            roster: Mutex::default(),
+            index: Mutex::default(),
         }
     }
 

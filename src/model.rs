@@ -11,6 +11,7 @@ mod caller;
 mod change;
 mod credential;
 mod grant;
+#[doc(hidden)] // shared with the other packages
 pub mod hex;
 mod id;
 mod lease;

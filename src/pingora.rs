@@ -137,7 +137,7 @@ impl<P: Policy> PingoraGate<P> {
     pub async fn request_filter(&self, session: &mut Session, admission: &mut Admission) -> Result<bool> {
         loop {
             match admission.evaluate(&self.policy, self.head(session)) {
-                Ok(()) if admission.owed.is_some() && !self.checks_content => {
+                Ok(()) if admission.verifier.is_some() && !self.checks_content => {
                     let denial =
                         Denial::internal("a policy needs the request body: use PingoraGate::verify_content");
                     admission.refund();
@@ -235,11 +235,11 @@ impl<P: Policy> PingoraGate<P> {
             *body = None;
             return Error::e_explain(ErrorType::HTTPStatus(413), "the request body exceeds its limit");
         }
-        let Some(owed) = admission.owed.as_mut() else { return Ok(()) };
-        let before = body.take().and_then(|piece| owed.push(piece));
-        let last = if end_of_stream { owed.finish() } else { Ok(None) };
+        let Some(verifier) = admission.verifier.as_mut() else { return Ok(()) };
+        let before = body.take().and_then(|piece| verifier.push(piece));
+        let last = if end_of_stream { verifier.finish() } else { Ok(None) };
         if end_of_stream {
-            admission.owed = None;
+            admission.verifier = None;
         }
         let Ok(last) = last else {
             return Error::e_explain(ErrorType::HTTPStatus(401), "the body differs from the signed one");

@@ -67,7 +67,7 @@ impl fmt::Debug for Stop {
         match self {
             Self::Deny(denial) => f.debug_tuple("Deny").field(denial).finish(),
             Self::Wait(_) => f.write_str("Wait(..)"),
-            Self::NeedsBody(intake) => f.debug_tuple("Content").field(intake).finish(),
+            Self::NeedsBody(buffering) => f.debug_tuple("NeedsBody").field(buffering).finish(),
         }
     }
 }

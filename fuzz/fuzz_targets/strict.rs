@@ -125,16 +125,16 @@ fn admission(request: &Request<()>) {
 
     match (strict, relaxed) {
         (Ok(mut strict), Ok(mut relaxed)) => {
-            assert!(strict.breaks().is_empty() && relaxed.breaks().is_empty());
+            assert!(strict.path_violations().is_empty() && relaxed.path_violations().is_empty());
             let head = head(request);
             assert_eq!(strict.path(head).expect("admitted"), relaxed.path(head).expect("admitted"));
             admitted(strict, request, StrictHttp::new());
             admitted(relaxed, request, StrictHttp::new().relax(every_rule()));
         }
         (Err(_), Ok(relaxed)) => {
-            assert!(!relaxed.breaks().is_empty(), "strict admits paths that violate no rule");
+            assert!(!relaxed.path_violations().is_empty(), "strict admits paths that violate no rule");
             // It suffices to relax the violated rules.
-            let just = StrictHttp::new().relax(relaxed.breaks());
+            let just = StrictHttp::new().relax(relaxed.path_violations());
             assert!(ask(just, request).is_ok());
             admitted(relaxed, request, just);
         }
@@ -146,7 +146,7 @@ fn admission(request: &Request<()>) {
 fn admitted(mut admission: Admission, raw: &Request<()>, strict: StrictHttp) {
     unambiguous(raw);
     let decided = admission.path(head(raw)).expect("admitted").to_owned();
-    let breaks = admission.breaks();
+    let breaks = admission.path_violations();
 
     let mut request = raw.clone();
     admission.prepare_upstream(&mut request);
@@ -166,7 +166,7 @@ fn admitted(mut admission: Admission, raw: &Request<()>, strict: StrictHttp) {
 
     let mut again = ask(strict, &request).expect("an admitted and prepared request is admitted again");
     assert_eq!(again.path(head(&request)).expect("admitted"), decided);
-    assert_eq!(again.breaks(), breaks);
+    assert_eq!(again.path_violations(), breaks);
     let prepared = request.uri().clone();
     again.prepare_upstream(&mut request);
     assert_eq!(request.uri().to_string(), prepared.to_string());

@@ -28,14 +28,14 @@ impl DigestMismatch {
 /// use portcullis::admission::{DigestMismatch, DigestVerifier};
 /// use sha2::{Digest, Sha256};
 ///
-/// let mut owed = DigestVerifier::new(Sha256::digest("abcd").into());
-/// assert_eq!(owed.push(Bytes::from_static(b"ab")), None);
-/// assert_eq!(owed.push(Bytes::from_static(b"cd")).unwrap(), "ab");
-/// assert_eq!(owed.finish().unwrap().unwrap(), "cd");
+/// let mut verifier = DigestVerifier::new(Sha256::digest("abcd").into());
+/// assert_eq!(verifier.push(Bytes::from_static(b"ab")), None);
+/// assert_eq!(verifier.push(Bytes::from_static(b"cd")).unwrap(), "ab");
+/// assert_eq!(verifier.finish().unwrap().unwrap(), "cd");
 ///
-/// let mut owed = DigestVerifier::new(Sha256::digest("abcd").into());
-/// assert_eq!(owed.push(Bytes::from_static(b"abce")), None);
-/// assert_eq!(owed.finish(), Err(DigestMismatch));
+/// let mut verifier = DigestVerifier::new(Sha256::digest("abcd").into());
+/// assert_eq!(verifier.push(Bytes::from_static(b"abce")), None);
+/// assert_eq!(verifier.finish(), Err(DigestMismatch));
 /// ```
 #[derive(Debug, Clone)]
 pub struct DigestVerifier {

@@ -48,15 +48,15 @@ pub(crate) struct RateLimitReport {
 impl Admission {
     /// Returns the remaining requests of each limit of the caller's plan, with the limit's name.
     pub fn remaining(&self) -> impl Iterator<Item = (&str, LimitStatus)> {
-        let reported = self.report.as_ref().zip(self.budgets());
+        let reported = self.report.as_ref().zip(self.buckets());
         reported
             .into_iter()
-            .flat_map(|(report, budgets)| limits(budgets, report))
+            .flat_map(|(report, buckets)| limits(buckets, report))
             .map(|(limit, spent)| (limit.name(), spent))
     }
 
-    fn budgets(&self) -> Option<&CallerBuckets> {
-        self.caller().and_then(|caller| caller.budgets.as_ref())
+    fn buckets(&self) -> Option<&CallerBuckets> {
+        self.caller().and_then(|caller| caller.buckets.as_ref())
     }
 
     /// Adds the headers that inform the client to a response, which may be a denial: `Vary`; `Cache-Control: private`
@@ -76,13 +76,13 @@ impl Admission {
             let end = self.identity.as_ref().and_then(|identity| identity.key.not_after());
             stamp_deprecation(since, end, headers);
         }
-        let Some((report, budgets)) = self.report.as_ref().zip(self.budgets()) else { return };
+        let Some((report, buckets)) = self.report.as_ref().zip(self.buckets()) else { return };
         if report.fields.ietf_draft_10 {
-            headers.insert(&RATE_LIMIT_POLICY, budgets.budget().described(policy_field).clone());
-            headers.insert(&RATE_LIMIT, state_field(budgets, report));
+            headers.insert(&RATE_LIMIT_POLICY, buckets.budget().described(policy_field).clone());
+            headers.insert(&RATE_LIMIT, state_field(buckets, report));
         }
         if report.fields.x_ratelimit {
-            stamp_x(budgets, report, headers);
+            stamp_x(buckets, report, headers);
         }
     }
 }
@@ -99,10 +99,10 @@ fn stamp_deprecation(since: Timestamp, end: Option<Timestamp>, headers: &mut Hea
 }
 
 fn limits<'a>(
-    budgets: &'a CallerBuckets,
+    buckets: &'a CallerBuckets,
     report: &'a RateLimitReport,
 ) -> impl Iterator<Item = (&'a Limit, LimitStatus)> {
-    budgets.plan().limits().iter().zip(budgets.statuses(&report.reading))
+    buckets.plan().limits().iter().zip(buckets.statuses(&report.reading))
 }
 
 /// Returns the value of `RateLimit-Policy`.
@@ -116,10 +116,10 @@ fn policy_field(plan: &Plan) -> HeaderValue {
 }
 
 /// Returns the value of `RateLimit`.
-fn state_field(budgets: &CallerBuckets, report: &RateLimitReport) -> HeaderValue {
+fn state_field(buckets: &CallerBuckets, report: &RateLimitReport) -> HeaderValue {
     let mut text = HeaderBuf::<LONGEST_STATE>::new();
     let mut digits = itoa::Buffer::new();
-    for (at, (limit, spent)) in limits(budgets, report).enumerate() {
+    for (at, (limit, spent)) in limits(buckets, report).enumerate() {
         text.push(if at == 0 { "\"" } else { ", \"" });
         text.push(limit.name());
         text.push("\";r=");
@@ -141,8 +141,8 @@ fn value(text: &[u8]) -> HeaderValue {
 }
 
 /// Reports the limit that will deny first. `Reset` is in seconds since the epoch.
-fn stamp_x(budgets: &CallerBuckets, report: &RateLimitReport, headers: &mut HeaderMap) {
-    let first = limits(budgets, report).min_by_key(|(_, spent)| (spent.remaining, u32::MAX - spent.reset));
+fn stamp_x(buckets: &CallerBuckets, report: &RateLimitReport, headers: &mut HeaderMap) {
+    let first = limits(buckets, report).min_by_key(|(_, spent)| (spent.remaining, u32::MAX - spent.reset));
     let Some((limit, spent)) = first else { return };
     let now = report.at.as_second() + i64::from(report.at.subsec_nanosecond() > 0);
     headers.insert(&X_RATE_LIMIT_LIMIT, header_value::from_u64(limit.quota().into()));

@@ -50,7 +50,9 @@ impl Admission {
         Ok(breaks)
     }
 
-    /// Returns the path to decide on, in a chain that has already normalized it.
+    /// Returns the path to decide on, in a chain that has already normalized it. Without that, this is the path as the
+    /// client sent it, which is not safe to decide on: policies of your own call [`path`](Self::path).
+    #[doc(hidden)]
     #[must_use]
     pub fn normalized_path<'a>(&'a self, head: Head<'a>) -> &'a str {
         self.path.as_deref().unwrap_or(head.original.path())
@@ -58,7 +60,7 @@ impl Admission {
 
     /// Returns the path rules that the path violates and that a route may relax.
     #[must_use]
-    pub fn breaks(&self) -> PathRules {
+    pub fn path_violations(&self) -> PathRules {
         self.path_violations
     }
 }

@@ -25,7 +25,7 @@ impl Permit {
     fn refund(self, now: u64) {
         match self {
             Self::Budget(key, reading) => {
-                key.caller().budgets.iter().for_each(|budgets| budgets.refund(&reading, now));
+                key.caller().buckets.iter().for_each(|buckets| buckets.refund(&reading, now));
             }
             Self::Call(call) => call.refund(),
             Self::Quota(spending) => spending.refund(),

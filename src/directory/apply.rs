@@ -35,30 +35,30 @@ impl Directory {
 
     /// Applies one change. A change that was applied already is ignored.
     pub fn apply(&self, change: Change) {
-        let mut roster = self.writing();
+        let mut index = self.writing();
         if change.seq <= self.applied() {
             return;
         }
         match change.verb {
-            ChangeKind::Created | ChangeKind::Updated => self.put(&mut roster, change.entity),
-            ChangeKind::Deleted => self.remove(&mut roster, change.entity),
+            ChangeKind::Created | ChangeKind::Updated => self.put(&mut index, change.entity),
+            ChangeKind::Deleted => self.remove(&mut index, change.entity),
         }
         self.applied_seq.send_replace(change.seq);
     }
 
     pub(super) fn writing(&self) -> MutexGuard<'_, WriterIndex> {
-        sync::lock(&self.roster)
+        sync::lock(&self.index)
     }
 
-    fn put(&self, roster: &mut WriterIndex, entity: Entity) {
+    fn put(&self, index: &mut WriterIndex, entity: Entity) {
         match entity {
             Entity::Tenant(tenant) => self.put_tenant(tenant),
-            Entity::Caller(caller) => self.put_caller(roster, &caller),
-            Entity::Credential(credential) => self.put_key(roster, &credential),
-            Entity::Plan(plan) => self.put_plan(roster, plan),
-            Entity::Quota(quota) => self.throttles.put_quota(&mut roster.rules, quota),
-            Entity::Throttle(throttle) => self.throttles.put_throttle(&mut roster.rules, throttle),
-            Entity::Grant(grant) => self.edit_grants(roster, &grant, |routes| {
+            Entity::Caller(caller) => self.put_caller(index, &caller),
+            Entity::Credential(credential) => self.put_key(index, &credential),
+            Entity::Plan(plan) => self.put_plan(index, plan),
+            Entity::Quota(quota) => self.throttles.put_quota(&mut index.rules, quota),
+            Entity::Throttle(throttle) => self.throttles.put_throttle(&mut index.rules, throttle),
+            Entity::Grant(grant) => self.edit_grants(index, &grant, |routes| {
                 if let Err(at) = routes.binary_search(&grant.route) {
                     routes.insert(at, grant.route.clone());
                 }
@@ -71,19 +71,19 @@ impl Directory {
         }
     }
 
-    fn remove(&self, roster: &mut WriterIndex, entity: Entity) {
+    fn remove(&self, index: &mut WriterIndex, entity: Entity) {
         match entity {
             Entity::Tenant(tenant) => drop(self.tenants.pin().remove(&tenant.id)),
-            Entity::Caller(caller) => self.remove_caller(roster, &caller.id),
+            Entity::Caller(caller) => self.remove_caller(index, &caller.id),
             Entity::Credential(credential) => {
                 self.hide(&credential.digest);
-                roster.remove_key(&credential.caller, &credential.id);
+                index.remove_key(&credential.caller, &credential.id);
             }
-            Entity::Plan(plan) => drop(self.budgets.pin().remove(plan.id())),
-            Entity::Quota(quota) => self.throttles.remove_quota(&mut roster.rules, &quota),
-            Entity::Throttle(throttle) => self.throttles.remove_throttle(&mut roster.rules, &throttle),
+            Entity::Plan(plan) => drop(self.buckets.pin().remove(plan.id())),
+            Entity::Quota(quota) => self.throttles.remove_quota(&mut index.rules, &quota),
+            Entity::Throttle(throttle) => self.throttles.remove_throttle(&mut index.rules, &throttle),
             Entity::Grant(grant) => {
-                self.edit_grants(roster, &grant, |routes| routes.retain(|route| *route != grant.route));
+                self.edit_grants(index, &grant, |routes| routes.retain(|route| *route != grant.route));
             }
             Entity::Lock(lock) => {
                 self.edit_locks(&lock.target, |locks| locks.retain(|other| other.id != lock.id));
@@ -91,20 +91,20 @@ impl Directory {
         }
     }
 
-    pub(super) fn remove_caller(&self, roster: &mut WriterIndex, caller: &CallerId) {
+    pub(super) fn remove_caller(&self, index: &mut WriterIndex, caller: &CallerId) {
         // The caller's credentials are removed first, so that no request is identified as this caller any more, and
         // its restrictions afterwards. Requests that are being decided learn that the caller was removed.
-        let row = roster.remove(caller);
+        let row = index.remove(caller);
         if let Some(row) = &row {
             row.caller.remove();
             for key in row.keys() {
                 self.hide_key(key);
             }
         }
-        self.apps.remove(&mut roster.apps, caller);
+        self.apps.remove(&mut index.apps, caller);
         self.granted.pin().remove(caller);
         self.put_acl(caller, None);
-        self.throttles.bind(&mut roster.rules, caller, None);
+        self.throttles.bind(&mut index.rules, caller, None);
     }
 
     fn put_tenant(&self, tenant: Tenant) {
@@ -115,7 +115,7 @@ impl Directory {
         }
     }
 
-    fn put_caller(&self, roster: &mut WriterIndex, caller: &Caller) {
+    fn put_caller(&self, index: &mut WriterIndex, caller: &Caller) {
         // The address list is stored before the caller's credentials can be found.
         self.put_acl(&caller.id, caller.app().and_then(|app| app.acl.as_ref()));
         let Some(tenant) = self.tenants.pin().get(&caller.tenant).cloned() else {
@@ -123,36 +123,36 @@ impl Directory {
             return;
         };
         let quota = caller.app().and_then(|app| app.quota.as_ref()).map(|bound| &bound.id);
-        if !self.throttles.bind(&mut roster.rules, &caller.id, quota) {
+        if !self.throttles.bind(&mut index.rules, &caller.id, quota) {
             // An unknown app is better than one without its limit.
             tracing::error!(caller = %caller.id, ?quota, "app ignored: unknown quota");
             return;
         }
-        let budget = caller.plan.as_ref().and_then(|plan| self.budgets.pin().get(plan).cloned());
+        let budget = caller.plan.as_ref().and_then(|plan| self.buckets.pin().get(plan).cloned());
         if caller.plan.is_some() && budget.is_none() {
             // An unknown caller is better than one without its limits.
             tracing::error!(caller = %caller.id, plan = ?caller.plan, "caller ignored: unknown plan");
             return;
         }
-        let before = roster.caller(&caller.id);
+        let before = index.caller(&caller.id);
         let after = CallerEntry::new(caller, tenant, budget, before.map(|before| &**before));
-        self.show(roster.insert(after));
-        match caller.app().zip(roster.caller(&caller.id).cloned()) {
+        self.show(index.insert(after));
+        match caller.app().zip(index.caller(&caller.id).cloned()) {
             Some((app, entry)) => {
                 let digest = self.peppers.load().current().digest(&app.key);
-                let signs = KeyEntry::for_app(app, digest, roster.scopes(&Scopes::All), entry);
-                self.apps.put(&mut roster.apps, &app.key, signs);
+                let signs = KeyEntry::for_app(app, digest, index.scopes(&Scopes::All), entry);
+                self.apps.put(&mut index.apps, &app.key, signs);
             }
-            None => self.apps.remove(&mut roster.apps, &caller.id),
+            None => self.apps.remove(&mut index.apps, &caller.id),
         }
     }
 
-    fn put_key(&self, roster: &mut WriterIndex, credential: &Credential) {
-        let Some(caller) = roster.caller(&credential.caller).cloned() else {
+    fn put_key(&self, index: &mut WriterIndex, credential: &Credential) {
+        let Some(caller) = index.caller(&credential.caller).cloned() else {
             tracing::error!(credential = %credential.id, "credential ignored: unknown caller");
             return;
         };
-        let scopes = roster.scopes(&credential.scopes);
+        let scopes = index.scopes(&credential.scopes);
         let mut key = KeyEntry::new(credential, scopes, caller);
         let keys = self.key_count.pin();
         if let Some(before) = keys.get(&key.digest.prefix()).filter(|before| before.id == key.id) {
@@ -163,23 +163,23 @@ impl Directory {
         if let Some(before) =
             keys.get(&key.digest.prefix()).filter(|before| before.caller.id != key.caller.id)
         {
-            roster.remove_key(&before.caller.id, &before.id);
+            index.remove_key(&before.caller.id, &before.id);
         }
-        if let Some(before) = roster.insert_key(&key).filter(|before| before.digest != key.digest) {
+        if let Some(before) = index.insert_key(&key).filter(|before| before.digest != key.digest) {
             self.hide(&before.digest);
         }
         self.show([key]);
     }
 
-    fn put_plan(&self, roster: &mut WriterIndex, plan: Plan) {
+    fn put_plan(&self, index: &mut WriterIndex, plan: Plan) {
         let budget = Arc::new(PlanRules::new(plan));
-        self.budgets.pin().insert(budget.plan().id().clone(), budget.clone());
-        let after: Vec<_> = roster.callers().filter_map(|caller| caller.with_rules(&budget)).collect();
+        self.buckets.pin().insert(budget.plan().id().clone(), budget.clone());
+        let after: Vec<_> = index.callers().filter_map(|caller| caller.with_rules(&budget)).collect();
         for caller in after {
             let id = caller.id.clone();
-            self.show(roster.insert(caller));
-            if let Some(caller) = roster.caller(&id) {
-                self.apps.follow(&roster.apps, caller);
+            self.show(index.insert(caller));
+            if let Some(caller) = index.caller(&id) {
+                self.apps.follow(&index.apps, caller);
             }
         }
     }
@@ -218,7 +218,7 @@ impl Directory {
         }
     }
 
-    fn edit_grants(&self, roster: &mut WriterIndex, grant: &Grant, edit: impl FnOnce(&mut Vec<RouteName>)) {
+    fn edit_grants(&self, index: &mut WriterIndex, grant: &Grant, edit: impl FnOnce(&mut Vec<RouteName>)) {
         if grant.environment.as_str() != EnvironmentId::RELEASE {
             return;
         }
@@ -228,7 +228,7 @@ impl Directory {
         if routes.is_empty() {
             granted.remove(&grant.caller);
         } else {
-            granted.insert(grant.caller.clone(), roster.routes(&routes));
+            granted.insert(grant.caller.clone(), index.routes(&routes));
         }
     }
 

@@ -91,7 +91,7 @@ mod tests {
         world.put_plan(vec![limit(3)]);
         let quota = |key| {
             let found = world.directory.find_app_key(key).unwrap();
-            found.caller().budgets.as_ref().map(|budgets| budgets.plan().limits()[0].quota())
+            found.caller().buckets.as_ref().map(|buckets| buckets.plan().limits()[0].quota())
         };
         assert_eq!(quota("key-of-one"), Some(3));
         let before = world.directory.find_app_key("key-of-one").unwrap().kind().clone();

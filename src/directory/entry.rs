@@ -54,7 +54,7 @@ pub struct CallerEntry {
     kind: Kind,
     is_removed: AtomicBool,
     /// The caller's rate limits; `None` means unlimited.
-    pub budgets: Option<CallerBuckets>,
+    pub buckets: Option<CallerBuckets>,
     tenant: Arc<TenantSlot>,
 }
 
@@ -75,7 +75,7 @@ impl CallerEntry {
         budget: Option<Arc<PlanRules>>,
         before: Option<&Self>,
     ) -> Self {
-        let buckets = before.and_then(|before| before.budgets.as_ref());
+        let buckets = before.and_then(|before| before.buckets.as_ref());
         Self {
             id: caller.id.clone(),
             name: caller.name.as_str().into(),
@@ -87,7 +87,7 @@ impl CallerEntry {
                 CallerKind::Administrator(role) => Kind::Administrator(role),
             },
             is_removed: AtomicBool::new(false),
-            budgets: budget.map(|budget| match buckets {
+            buckets: budget.map(|budget| match buckets {
                 Some(buckets) => buckets.with_rules(budget),
                 None => CallerBuckets::new(budget),
             }),
@@ -97,14 +97,14 @@ impl CallerEntry {
 
     /// Returns the entry with the new values of a plan; `None` if the caller is not on it.
     pub(super) fn with_rules(&self, budget: &Arc<PlanRules>) -> Option<Self> {
-        let budgets = self.budgets.as_ref().filter(|old| old.plan().id() == budget.plan().id())?;
+        let buckets = self.buckets.as_ref().filter(|old| old.plan().id() == budget.plan().id())?;
         Some(Self {
             id: self.id.clone(),
             name: self.name.clone(),
             status: self.status,
             kind: self.kind,
             is_removed: AtomicBool::new(false),
-            budgets: Some(budgets.with_rules(budget.clone())),
+            buckets: Some(buckets.with_rules(budget.clone())),
             tenant: self.tenant.clone(),
         })
     }

@@ -237,9 +237,9 @@ impl Reload<'_> {
 
 impl Directory {
     fn keep_callers(&self, seen: &Seen) {
-        let mut roster = self.writing();
+        let mut index = self.writing();
         let (mut callers, mut keys) = (Vec::new(), Vec::<Arc<KeyEntry>>::new());
-        for row in roster.rows() {
+        for row in index.rows() {
             if seen.callers.contains(&row.caller.id) {
                 keys.extend(row.keys().iter().filter(|key| !seen.keys.contains(key.id.as_str())).cloned());
             } else {
@@ -248,10 +248,10 @@ impl Directory {
         }
         for key in keys {
             self.hide_key(&key);
-            roster.remove_key(&key.caller.id, &key.id);
+            index.remove_key(&key.caller.id, &key.id);
         }
         for caller in callers {
-            self.remove_caller(&mut roster, &caller);
+            self.remove_caller(&mut index, &caller);
         }
         let granted: Vec<_> =
             self.granted.pin().iter().map(|(caller, routes)| (caller.clone(), routes.clone())).collect();
@@ -261,11 +261,11 @@ impl Directory {
             if kept.is_empty() {
                 self.granted.pin().remove(&caller);
             } else if kept.len() < routes.len() {
-                let routes = roster.routes(&kept);
+                let routes = index.routes(&kept);
                 self.granted.pin().insert(caller, routes);
             }
         }
-        self.throttles.retain(&mut roster.rules, &seen.quotas, &seen.throttles);
+        self.throttles.retain(&mut index.rules, &seen.quotas, &seen.throttles);
     }
 
     fn keep_others(&self, seen: &Seen) {
@@ -287,6 +287,6 @@ impl Directory {
             self.edit_locks(target, |locks| locks.retain(|lock| seen.locks.contains(lock.id.as_str())));
         }
         self.tenants.pin().retain(|id, _| seen.tenants.contains(id));
-        self.budgets.pin().retain(|id, _| seen.plans.contains(id));
+        self.buckets.pin().retain(|id, _| seen.plans.contains(id));
     }
 }

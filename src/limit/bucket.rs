@@ -110,8 +110,8 @@ impl Gcra {
 
     /// Refunds one request that was consumed `until` then: the part that the bucket has not regained since.
     pub(super) fn refund(&self, bucket: &Bucket, until: u64, now: u64) {
-        let owed = until.saturating_sub(now).min(self.interval);
-        let less = |seen: u64| Some(seen.saturating_sub(owed));
+        let pending = until.saturating_sub(now).min(self.interval);
+        let less = |seen: u64| Some(seen.saturating_sub(pending));
         let _ = bucket.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 

@@ -109,10 +109,10 @@ pub enum Decision {
 ///
 /// let two_a_minute = Limit::new("minute", 2, 60, 2, WindowGuarantee::Average).unwrap();
 /// let plan = Plan::new("free".parse().unwrap(), vec![two_a_minute]).unwrap();
-/// let budgets = CallerBuckets::new(PlanRules::new(plan).into());
-/// assert!(matches!(budgets.check(0), Decision::Admitted(_)));
-/// assert!(matches!(budgets.check(0), Decision::Admitted(_)));
-/// assert!(matches!(budgets.check(0), Decision::Refused { retry_after: 30, .. }));
+/// let buckets = CallerBuckets::new(PlanRules::new(plan).into());
+/// assert!(matches!(buckets.check(0), Decision::Admitted(_)));
+/// assert!(matches!(buckets.check(0), Decision::Admitted(_)));
+/// assert!(matches!(buckets.check(0), Decision::Refused { retry_after: 30, .. }));
 /// ```
 #[derive(Debug)]
 pub struct CallerBuckets {

@@ -27,7 +27,7 @@ fn digits_of(byte: u8) -> [u8; 2] {
 
 /// Returns the value of a digit in upper or lower case.
 #[must_use]
-pub fn digit(byte: u8) -> Option<u8> {
+pub(crate) fn digit(byte: u8) -> Option<u8> {
     match byte {
         b'0'..=b'9' => Some(byte - b'0'),
         b'a'..=b'f' => Some(byte - b'a' + 10),

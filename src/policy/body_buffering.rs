@@ -35,7 +35,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// ```
 /// use portcullis::{limit::MinDataRate, policy::BodyBuffering};
 ///
-/// let intake = BodyBuffering::new(1024 * 1024, MinDataRate::default(), 64 * 1024 * 1024);
+/// let buffering = BodyBuffering::new(1024 * 1024, MinDataRate::default(), 64 * 1024 * 1024);
 /// ```
 #[derive(Debug, Clone)]
 pub struct BodyBuffering {
@@ -121,7 +121,7 @@ impl BodyBuffering {
         let charge = self.charge.as_ref();
         let credential = charge.map_or("", |charge| &*charge.credential);
         let holding = self.room.reserve(charge.and_then(|charge| charge.peer), credential);
-        Ok(BufferedBody { intake: self, holding, content: BytesMut::new(), hash: Sha256::new() })
+        Ok(BufferedBody { buffering: self, holding, content: BytesMut::new(), hash: Sha256::new() })
     }
 }
 
@@ -129,7 +129,7 @@ impl BodyBuffering {
 /// finished or denied.
 #[derive(Debug)]
 pub struct BufferedBody {
-    intake: BodyBuffering,
+    buffering: BodyBuffering,
     holding: ReservationGuard,
     content: BytesMut,
     hash: Sha256,
@@ -142,9 +142,9 @@ impl BufferedBody {
     /// A denial if the body exceeds the limit of one request, or if there is no space for the chunk.
     pub fn push(&mut self, piece: &[u8]) -> Result<(), Denial> {
         let bytes = piece.len() as u64;
-        if self.bytes().saturating_add(bytes) > self.intake.most {
-            self.intake.without_charge();
-            return Err(Denial::ContentTooLarge { limit: self.intake.most });
+        if self.bytes().saturating_add(bytes) > self.buffering.most {
+            self.buffering.without_charge();
+            return Err(Denial::ContentTooLarge { limit: self.buffering.most });
         }
         if !self.holding.grow(bytes) {
             return Err(self.evict());
@@ -161,7 +161,7 @@ impl BufferedBody {
 
     /// Lack of space is not the client's fault, so it counts as no bad attempt.
     fn evict(&mut self) -> Denial {
-        self.intake.without_charge();
+        self.buffering.without_charge();
         Denial::unavailable("Too many request bodies are buffered at present. Retry later.", RETRY_AFTER)
     }
 
@@ -174,26 +174,26 @@ impl BufferedBody {
     /// Returns the slowest pace at which the rest may arrive.
     #[must_use]
     pub fn data_rate(&self) -> MinDataRate {
-        self.intake.data_rate
+        self.buffering.data_rate
     }
 
     /// Returns the time in which the whole body must arrive.
     #[must_use]
     pub fn time(&self) -> Duration {
-        self.intake.deadline
+        self.buffering.deadline
     }
 
     /// Returns the whole body and its SHA-256.
     #[must_use]
     pub fn finish(mut self) -> (Bytes, [u8; 32]) {
-        self.intake.without_charge();
+        self.buffering.without_charge();
         (std::mem::take(&mut self.content).freeze(), std::mem::take(&mut self.hash).finalize().into())
     }
 }
 
 impl Drop for BufferedBody {
     fn drop(&mut self) {
-        if let Some(charge) = &self.intake.charge
+        if let Some(charge) = &self.buffering.charge
             && let Some((lockout, ticks)) = &charge.attempt
         {
             lockout.note_at(charge.peer, *ticks);
@@ -211,27 +211,27 @@ mod tests {
         outcome.map_or_else(|denial| denial.status().as_u16(), |()| 200)
     }
 
-    fn from(intake: &BodyBuffering, host: u8, credential: &str) -> BufferedBody {
+    fn from(buffering: &BodyBuffering, host: u8, credential: &str) -> BufferedBody {
         let peer = Some(IpAddr::from([192, 0, 2, host]));
-        intake.capped_at(None).charged_to(peer, credential, None).start(0).unwrap()
+        buffering.capped_at(None).charged_to(peer, credential, None).start(0).unwrap()
     }
 
     #[test]
     fn request_content_is_limited() {
-        let intake = BodyBuffering::new(10, MinDataRate::default(), 100);
-        assert_eq!(intake.clone().start(11).unwrap_err().status(), 413);
-        let mut one = intake.clone().start(10).unwrap();
+        let buffering = BodyBuffering::new(10, MinDataRate::default(), 100);
+        assert_eq!(buffering.clone().start(11).unwrap_err().status(), 413);
+        let mut one = buffering.clone().start(10).unwrap();
         assert_eq!(status(one.push(b"0123456789")), 200);
         assert_eq!(status(one.push(b"a")), 413);
         let (content, hash) = one.finish();
         assert_eq!((&*content, hash), (&b"0123456789"[..], Sha256::digest(b"0123456789").into()));
-        assert_eq!(intake.room.held(), 0);
+        assert_eq!(buffering.room.held(), 0);
     }
 
     #[test]
     fn content_that_alone_exceeds_the_space_is_rejected() {
-        let intake = BodyBuffering::new(100, MinDataRate::default(), 15);
-        let mut one = intake.clone().start(0).unwrap();
+        let buffering = BodyBuffering::new(100, MinDataRate::default(), 15);
+        let mut one = buffering.clone().start(0).unwrap();
         let full = one.push(&[0; 16]).unwrap_err();
         assert_eq!((full.status().as_u16(), full.retry_after()), (503, Some(1)));
     }
@@ -239,34 +239,34 @@ mod tests {
     /// Up to ten hosts claim the credential of another caller and stop sending.
     #[test]
     fn moving_content_displaces_stalled_content() {
-        let intake = BodyBuffering::new(12 * MIB as u64, MinDataRate::default(), 64 * MIB as u64);
+        let buffering = BodyBuffering::new(12 * MIB as u64, MinDataRate::default(), 64 * MIB as u64);
         for (hosts, host) in [(1, 1), (1, 99), (10, 1), (10, 99)] {
-            let mut held: Vec<_> = (0..10).map(|at| from(&intake, at % hosts + 1, "known")).collect();
+            let mut held: Vec<_> = (0..10).map(|at| from(&buffering, at % hosts + 1, "known")).collect();
             for taken in &mut held {
                 let _ = taken.push(&vec![0; 7 * MIB]);
             }
-            assert!(intake.room.held() <= 16 * MIB as u64, "one credential has a quarter");
+            assert!(buffering.room.held() <= 16 * MIB as u64, "one credential has a quarter");
             for credential in ["known", "other"] {
-                let mut good = from(&intake, host, credential);
+                let mut good = from(&buffering, host, credential);
                 assert_eq!(status(good.push(&vec![0; 5 * MIB])), 200, "{hosts} {host} {credential}");
                 assert_eq!(status(good.push(&vec![0; 5 * MIB])), 200, "{hosts} {host} {credential}");
                 let _ = good.finish();
             }
         }
-        assert_eq!(intake.room.held(), 0);
+        assert_eq!(buffering.room.held(), 0);
     }
 
     #[test]
     fn address_with_most_buffered_content_yields_first() {
-        let intake = BodyBuffering::new(4, MinDataRate::default(), 16);
-        let mut few: Vec<_> = (0..3).map(|host| from(&intake, host, &host.to_string())).collect();
+        let buffering = BodyBuffering::new(4, MinDataRate::default(), 16);
+        let mut few: Vec<_> = (0..3).map(|host| from(&buffering, host, &host.to_string())).collect();
         for taken in &mut few {
             assert_eq!(status(taken.push(&[0; 2])), 200);
         }
-        let mut most: Vec<_> = (0..2).map(|at| from(&intake, 9, &format!("of 9: {at}"))).collect();
+        let mut most: Vec<_> = (0..2).map(|at| from(&buffering, 9, &format!("of 9: {at}"))).collect();
         assert_eq!(status(most[0].push(&[0; 3])), 200);
         assert_eq!(status(most[1].push(&[0; 1])), 200);
-        let mut more: Vec<_> = (10..13).map(|host| from(&intake, host, &host.to_string())).collect();
+        let mut more: Vec<_> = (10..13).map(|host| from(&buffering, host, &host.to_string())).collect();
         for taken in &mut more {
             assert_eq!(status(taken.push(&[0; 2])), 200);
             assert_eq!(status(taken.push(&[0; 1])), 200);
@@ -279,10 +279,10 @@ mod tests {
     fn missing_content_counts_as_a_failed_attempt() {
         let minute = Duration::from_secs(60);
         let lockout = Arc::new(Lockout::new(2, minute, minute));
-        let intake = BodyBuffering::new(10, MinDataRate::default(), 100);
+        let buffering = BodyBuffering::new(10, MinDataRate::default(), 100);
         let begin = || {
             let peer = Some(IpAddr::from([192, 0, 2, 1]));
-            intake.capped_at(None).charged_to(peer, "x", Some((lockout.clone(), 7))).start(0).unwrap()
+            buffering.capped_at(None).charged_to(peer, "x", Some((lockout.clone(), 7))).start(0).unwrap()
         };
         let _ = begin().finish();
         assert_eq!(status(begin().push(&[0; 11])), 413);
@@ -293,8 +293,8 @@ mod tests {
 
     #[test]
     fn smaller_of_two_limits_applies() {
-        let intake = BodyBuffering::new(10, MinDataRate::default(), 100);
-        assert_eq!([None, Some(3), Some(30)].map(|limit| intake.capped_at(limit).most), [10, 3, 10]);
+        let buffering = BodyBuffering::new(10, MinDataRate::default(), 100);
+        assert_eq!([None, Some(3), Some(30)].map(|limit| buffering.capped_at(limit).most), [10, 3, 10]);
     }
 
     #[test]

@@ -34,12 +34,12 @@ impl RateLimit {
 impl Policy for RateLimit {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let identity = recognised(admission)?;
-        let Some(budgets) = &identity.caller().budgets else { return Ok(()) };
-        let verdict = budgets.check(head.now.ticks);
+        let Some(buckets) = &identity.caller().buckets else { return Ok(()) };
+        let verdict = buckets.check(head.now.ticks);
         let (Decision::Admitted(reading) | Decision::Refused { reading, .. }) = verdict;
         let outcome = match verdict {
             Decision::Admitted(_) => Ok(Permit::Budget(identity.key.clone(), reading)),
-            Decision::Refused { retry_after, .. } => Err(denial(budgets, &reading, retry_after)),
+            Decision::Refused { retry_after, .. } => Err(denial(buckets, &reading, retry_after)),
         };
         admission.report = Some(RateLimitReport { reading, fields: self.fields, at: head.now.time });
         admission.permits.push(outcome?);
@@ -51,8 +51,8 @@ impl Policy for RateLimit {
     }
 }
 
-fn denial(budgets: &CallerBuckets, reading: &LimitSnapshot, retry_after: u64) -> Denial {
-    let limits = budgets.plan().limits().iter().enumerate();
+fn denial(buckets: &CallerBuckets, reading: &LimitSnapshot, retry_after: u64) -> Denial {
+    let limits = buckets.plan().limits().iter().enumerate();
     let violated = limits.filter(|(at, _)| reading.violated(*at)).map(|(_, limit)| limit.shared_name());
     Denial::RateLimited { violated: violated.collect(), retry_after }
 }

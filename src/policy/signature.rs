@@ -43,7 +43,7 @@ const MAX_BUFFERED_BYTES: u64 = 64 * 1024 * 1024;
 ///   aborted before its end, whatever part was forwarded by then; see [`Admission::take_content_check`].
 /// * Without it, the signature can be verified only with the body. The whole body is buffered before the decision
 ///   ([`Stop::NeedsBody`]), because until then the caller is not authenticated, and the upstream might act on the
-///   head alone. The size is limited: see [`intake`](Self::intake). A body that does not arrive counts as a bad
+///   head alone. The size is limited: see [`buffering`](Self::buffering). A body that does not arrive counts as a bad
 ///   signature for the [lockout](Self::lockout).
 /// * With `UNSIGNED-PAYLOAD` the body is not signed, which [`only_signed_content`](Self::only_signed_content)
 ///   forbids.
@@ -159,8 +159,8 @@ impl Signature {
     /// Sets the limits for bodies that are buffered before the decision. Policies with the same limits share the
     /// space.
     #[must_use]
-    pub fn intake(mut self, intake: BodyBuffering) -> Self {
-        self.buffering = intake;
+    pub fn buffering(mut self, buffering: BodyBuffering) -> Self {
+        self.buffering = buffering;
         self
     }
 
@@ -301,9 +301,13 @@ impl Signature {
             Some(payload) => payload,
             // Only requests with a known access key may use buffer space.
             None if self.is_known(presented.access_key()) => {
-                let intake = self.buffering.capped_at(admission.body_limit);
+                let buffering = self.buffering.capped_at(admission.body_limit);
                 let attempt = self.lockout.clone().map(|lockout| (lockout, head.now.ticks));
-                return Err(Stop::NeedsBody(intake.charged_to(head.peer, presented.access_key(), attempt)));
+                return Err(Stop::NeedsBody(buffering.charged_to(
+                    head.peer,
+                    presented.access_key(),
+                    attempt,
+                )));
             }
             None => "",
         };
@@ -319,7 +323,7 @@ impl Signature {
             match content {
                 Some(content) if content == to => {}
                 Some(_) => return Err(self.reject(SignatureError::ContentMismatch).into()),
-                None => admission.owed = Some(Box::new(DigestVerifier::new(to))),
+                None => admission.verifier = Some(Box::new(DigestVerifier::new(to))),
             }
         }
         if let Some(query) = head.uri.query().and_then(canonical_query) {

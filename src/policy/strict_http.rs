@@ -298,7 +298,7 @@ mod tests {
         let strict = StrictHttp::new().relax(PathRules::ENCODED_SLASHES.union(PathRules::PARAMETERS));
         let mut admission = world.ask(&strict, &request).unwrap();
         assert_eq!(admission.path(crate::test_support::head(&request)).unwrap(), "/a%2F");
-        assert_eq!(admission.breaks(), PathRules::ENCODED_SLASHES);
+        assert_eq!(admission.path_violations(), PathRules::ENCODED_SLASHES);
         admission.prepare_upstream(&mut request);
         assert_eq!(request.uri(), "/a%2F?q=%61");
         assert_eq!(admission.path(crate::test_support::head(&request)).unwrap(), "/a%2F");

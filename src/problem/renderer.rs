@@ -60,7 +60,8 @@ pub trait RenderDenial: Send + Sync + 'static {
     fn render(&self, denial: &Denial) -> RenderedDenial;
 
     /// Returns the renderer for the denial of one request, such as that of the request's route, or one that the client
-    /// accepts. `None` is this renderer. A face calls this when it denies a request whose head it has.
+    /// accepts. `None` is this renderer. A face calls this when it denies a request whose head it
+    /// has; a denial while the body arrives has the format of the layer.
     fn for_request(&self, _head: &Head<'_>, _admission: &Admission) -> Option<&dyn RenderDenial> {
         None
     }

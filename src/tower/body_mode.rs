@@ -23,13 +23,13 @@ pub trait BodyMode<B>: Sized {
     /// The body that the inner service receives.
     type Body;
 
-    /// Wraps the unread body of a request, which must have the hash that is owed, and stay within a bound.
+    /// Wraps the unread body of a request, which must have the expected hash, and stay within a bound.
     ///
     /// # Errors
     /// If this layer cannot check that.
     fn wrap(
         request: Request<B>,
-        owed: Option<Box<DigestVerifier>>,
+        verifier: Option<Box<DigestVerifier>>,
         bound: Option<LengthLimit>,
     ) -> Result<Request<Self::Body>, Denial>;
 
@@ -54,11 +54,11 @@ impl<B> BodyMode<B> for PassThrough {
 
     fn wrap(
         request: Request<B>,
-        owed: Option<Box<DigestVerifier>>,
+        verifier: Option<Box<DigestVerifier>>,
         bound: Option<LengthLimit>,
     ) -> Result<Request<B>, Denial> {
         match bound {
-            _ if owed.is_some() => Err(unsupported()),
+            _ if verifier.is_some() => Err(unsupported()),
             Some(bound) => Err(Denial::ContentTooLarge { limit: bound.limit() }),
             None => Ok(request),
         }
@@ -91,10 +91,10 @@ where
 
     fn wrap(
         request: Request<B>,
-        owed: Option<Box<DigestVerifier>>,
+        verifier: Option<Box<DigestVerifier>>,
         bound: Option<LengthLimit>,
     ) -> Result<Request<RequestBody<B>>, Denial> {
-        Ok(request.map(|body| RequestBody::new(body, owed, bound)))
+        Ok(request.map(|body| RequestBody::new(body, verifier, bound)))
     }
 
     fn from_buffered(content: Bytes) -> Result<RequestBody<B>, Denial> {
@@ -118,9 +118,9 @@ pub struct Buffering<B> {
 }
 
 impl<B> Buffering<B> {
-    pub(super) fn new(body: B, intake: BodyBuffering, announced: u64) -> Self {
-        let (meter, deadline) = (intake.pace().meter(), Instant::now() + intake.time());
-        let taken = intake.start(announced).map_err(Some);
+    pub(super) fn new(body: B, buffering: BodyBuffering, announced: u64) -> Self {
+        let (meter, deadline) = (buffering.pace().meter(), Instant::now() + buffering.time());
+        let taken = buffering.start(announced).map_err(Some);
         Self { body: Box::pin(body), taken, meter, deadline, since: None }
     }
 }

@@ -106,10 +106,10 @@ where
         self.waits_for = match stop {
             Stop::Deny(denial) => return Err(denial),
             Stop::Wait(wait) => WaitFor::External(wait),
-            Stop::NeedsBody(intake) => match std::mem::replace(&mut self.body, BodyState::Taken) {
+            Stop::NeedsBody(buffering) => match std::mem::replace(&mut self.body, BodyState::Taken) {
                 BodyState::Unread(body) => {
                     let announced = body.size_hint().lower();
-                    WaitFor::Content(Buffering::new(body, intake, announced))
+                    WaitFor::Content(Buffering::new(body, buffering, announced))
                 }
                 BodyState::Taken | BodyState::Buffered(_) => {
                     return Err(Denial::internal("body requested twice"));

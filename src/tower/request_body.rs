@@ -82,16 +82,16 @@ pin_project! {
     #[derive(Debug)]
     enum Kind<B> {
         Came { #[pin] body: B },
-        Signed { #[pin] body: B, owed: Box<DigestVerifier>, over: bool },
+        Signed { #[pin] body: B, verifier: Box<DigestVerifier>, over: bool },
         TakenIn { content: Option<Bytes> },
     }
 }
 
 impl<B> RequestBody<B> {
-    pub(super) fn new(body: B, owed: Option<Box<DigestVerifier>>, bound: Option<LengthLimit>) -> Self {
-        let kind = match owed {
+    pub(super) fn new(body: B, verifier: Option<Box<DigestVerifier>>, bound: Option<LengthLimit>) -> Self {
+        let kind = match verifier {
             None => Kind::Came { body },
-            Some(owed) => Kind::Signed { body, owed, over: false },
+            Some(verifier) => Kind::Signed { body, verifier, over: false },
         };
         Self { kind, bound, taken: 0 }
     }
@@ -142,7 +142,7 @@ where
             KindProjection::TakenIn { content } => {
                 Poll::Ready(content.take().map(|content| Ok(Frame::data(content))))
             }
-            KindProjection::Signed { mut body, owed, over } => loop {
+            KindProjection::Signed { mut body, verifier, over } => loop {
                 if *over {
                     return Poll::Ready(None);
                 }
@@ -154,12 +154,12 @@ where
                 // Trailers are not signed and therefore dropped.
                 let Some(piece) = piece else {
                     *over = true;
-                    return Poll::Ready(match owed.finish() {
+                    return Poll::Ready(match verifier.finish() {
                         Ok(last) => last.map(|last| Ok(Frame::data(last))),
                         Err(altered) => Some(Err(altered.into())),
                     });
                 };
-                if let Some(before) = owed.push(piece) {
+                if let Some(before) = verifier.push(piece) {
                     return Poll::Ready(Some(Ok(Frame::data(before))));
                 }
             },
@@ -180,8 +180,8 @@ where
             Kind::TakenIn { content } => {
                 SizeHint::with_exact(content.as_ref().map_or(0, |content| content.len() as u64))
             }
-            Kind::Signed { body, owed, .. } => {
-                let (rest, kept) = (body.size_hint(), owed.buffered_len() as u64);
+            Kind::Signed { body, verifier, .. } => {
+                let (rest, kept) = (body.size_hint(), verifier.buffered_len() as u64);
                 let mut hint = SizeHint::new();
                 if let Some(upper) = rest.upper() {
                     hint.set_upper(upper.saturating_add(kept));
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[allow(clippy::unnecessary_wraps, reason = "the parameter of RequestBody::new")]
-    fn owed(content: &[u8]) -> Option<Box<DigestVerifier>> {
+    fn verifier(content: &[u8]) -> Option<Box<DigestVerifier>> {
         Some(Box::new(DigestVerifier::new(Sha256::digest(content).into())))
     }
 
@@ -267,20 +267,20 @@ mod tests {
     #[test]
     fn signed_content_is_streamed() {
         assert_eq!(
-            read(RequestBody::new(pieces(&["ab", "", "cd", "ef"]), owed(b"abcdef"), None)).0,
+            read(RequestBody::new(pieces(&["ab", "", "cd", "ef"]), verifier(b"abcdef"), None)).0,
             ["ab", "cd", "ef"]
         );
         assert_eq!(
-            read(RequestBody::new(pieces(&["abcdef"]), owed(b"abcdef"), None)),
+            read(RequestBody::new(pieces(&["abcdef"]), verifier(b"abcdef"), None)),
             (vec!["abcdef".into()], true)
         );
-        let empty = owed(b"");
+        let empty = verifier(b"");
         assert_eq!(read(RequestBody::new(pieces(&[]), empty, None)), (vec![], true));
         let mut late = pieces(&["ab", "cdef"]);
         late.0.insert(1, None);
         late.0.push_back(Some(Frame::trailers(HeaderMap::new())));
         assert_eq!(
-            read(RequestBody::new(late, owed(b"abcdef"), None)),
+            read(RequestBody::new(late, verifier(b"abcdef"), None)),
             (vec!["ab".into(), "cdef".into()], true)
         );
     }
@@ -294,21 +294,21 @@ mod tests {
             (&["abc"], &[]),
             (&[], &[]),
         ] {
-            let (passed, well) = read(RequestBody::new(pieces(texts), owed(b"abcdef"), None));
+            let (passed, well) = read(RequestBody::new(pieces(texts), verifier(b"abcdef"), None));
             assert_eq!((passed, well), (seen.iter().map(ToString::to_string).collect(), false), "{texts:?}");
         }
     }
 
     #[test]
     fn content_over_a_limit_ends_in_an_error() {
-        for owed in [None, owed(b"abcdef")] {
+        for verifier in [None, verifier(b"abcdef")] {
             let body = pieces(&["ab", "cd", "ef"]);
             assert!(
                 LengthLimit::from_admission(None, &body).is_none()
                     && LengthLimit::from_admission(Some(6), &body).is_none()
             );
             let bound = LengthLimit::from_admission(Some(5), &body).unwrap();
-            let mut body = RequestBody::new(body, owed, Some(bound.clone()));
+            let mut body = RequestBody::new(body, verifier, Some(bound.clone()));
             let error = loop {
                 match Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop())) {
                     Poll::Ready(Some(Ok(_))) => assert!(!bound.is_exceeded()),

@@ -99,6 +99,6 @@ async fn layers_over_one_directory_share_a_clock() {
         let answer = send(app, "GET", "/", &key).await;
         assert_eq!(answer.status(), 429);
         let wait: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
-        assert!(wait <= 1800, "nothing is owed beyond one request: {wait}");
+        assert!(wait <= 1800, "nothing is pending beyond one request: {wait}");
     }
 }

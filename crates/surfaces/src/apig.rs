@@ -64,8 +64,8 @@
 //! # One app, two versions
 //!
 //! An app is stored once, under a UUID with hyphens. V1 shows and accepts this form. V2 shows the id as 32 digits
-//! without hyphens and accepts both forms. Any other id is spelled alike in both versions. Policies that look at paths
-//! see the V1 path, and a lock on either path locks both.
+//! without hyphens and accepts both forms. Any other id is spelled alike in both versions. Locks are
+//! compared with both paths of a request, and a lock on either path locks both. Handlers see the V1 path.
 //!
 //! # Visibility of secrets
 //!

@@ -47,7 +47,7 @@ enum BodyError {
     #[error("the body was incomplete or did not arrive within {} s", BODY_TIMEOUT.as_secs())]
     Missing,
     #[error("the body does not match the signature")]
-    Altered,
+    ContentMismatch,
     #[error("the body is not valid JSON at line {0}, column {1}")]
     Syntax(usize, usize),
     #[error("arrays and objects are nested more than {} levels deep at {place}", json::MAX_DEPTH)]
@@ -61,7 +61,7 @@ impl BodyError {
     /// Converts this into a denial. A body that does not match its signature is 401 on every surface; `otherwise`
     /// converts all other reasons.
     fn denial(self, otherwise: impl FnOnce(Self) -> Denial) -> Denial {
-        if self == Self::Altered { Denial::content_mismatch() } else { otherwise(self) }
+        if self == Self::ContentMismatch { Denial::content_mismatch() } else { otherwise(self) }
     }
 }
 
@@ -79,7 +79,7 @@ async fn arrived(body: Body, most: usize, within: Duration) -> Result<Bytes, Bod
     match tokio::time::timeout(within, Limited::new(body, most).collect()).await {
         Ok(Ok(content)) => Ok(content.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLong),
-        Ok(Err(error)) if DigestMismatch::is_cause_of(&*error) => Err(BodyError::Altered),
+        Ok(Err(error)) if DigestMismatch::is_cause_of(&*error) => Err(BodyError::ContentMismatch),
         Ok(Err(_)) | Err(_) => Err(BodyError::Missing),
     }
 }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::WindowGuarantee;
 
-fn budgets(limits: Vec<Limit>) -> CallerBuckets {
+fn buckets(limits: Vec<Limit>) -> CallerBuckets {
     CallerBuckets::new(PlanRules::new(Plan::new("p".parse().unwrap(), limits).unwrap()).into())
 }
 
@@ -11,17 +11,17 @@ fn limit(name: &str, quota: u32, window: u32, burst: u32) -> Limit {
     Limit::new(name, quota, window, burst, WindowGuarantee::Average).unwrap()
 }
 
-fn lines(budgets: &CallerBuckets, reading: &LimitSnapshot) -> Vec<LimitStatus> {
-    budgets.statuses(reading).collect()
+fn lines(buckets: &CallerBuckets, reading: &LimitSnapshot) -> Vec<LimitStatus> {
+    buckets.statuses(reading).collect()
 }
 
-fn admitted(budgets: &CallerBuckets, now: u64) -> bool {
-    matches!(budgets.check(now), Decision::Admitted(_))
+fn admitted(buckets: &CallerBuckets, now: u64) -> bool {
+    matches!(buckets.check(now), Decision::Admitted(_))
 }
 
 #[test]
 fn denial_by_one_limit_consumes_from_none() {
-    let both = budgets(vec![limit("second", 1, 1, 1), limit("day", 10, 86_400, 10)]);
+    let both = buckets(vec![limit("second", 1, 1, 1), limit("day", 10, 86_400, 10)]);
     assert!(admitted(&both, 0));
     for _ in 0..100 {
         let Decision::Refused { reading, retry_after } = both.check(0) else { panic!("admitted") };
@@ -35,14 +35,14 @@ fn denial_by_one_limit_consumes_from_none() {
 
 #[test]
 fn longest_wait_of_all_limits_is_returned() {
-    let both = budgets(vec![limit("second", 1, 1, 1), limit("minute", 1, 60, 1)]);
+    let both = buckets(vec![limit("second", 1, 1, 1), limit("minute", 1, 60, 1)]);
     assert!(admitted(&both, 0));
     assert!(matches!(both.check(0), Decision::Refused { retry_after: 60, .. }));
 }
 
 #[test]
 fn limit_changed_at_run_time_keeps_its_count() {
-    let ten = budgets(vec![limit("x", 10, 1, 10)]);
+    let ten = buckets(vec![limit("x", 10, 1, 10)]);
     assert_eq!((0..20).filter(|_| admitted(&ten, 0)).count(), 10);
     let two = Plan::new("p".parse().unwrap(), vec![limit("x", 2, 1, 2)]).unwrap();
     let two = ten.with_rules(PlanRules::new(two).into());
@@ -53,7 +53,7 @@ fn limit_changed_at_run_time_keeps_its_count() {
 
 #[test]
 fn limit_keeps_its_bucket_by_name_in_any_order() {
-    let one = budgets(vec![limit("x", 1, 60, 1)]);
+    let one = buckets(vec![limit("x", 1, 60, 1)]);
     assert!(admitted(&one, 0));
     let plan = Plan::new("p".parse().unwrap(), vec![limit("y", 9, 60, 9), limit("x", 1, 60, 1)]).unwrap();
     let two = one.with_rules(PlanRules::new(plan).into());
@@ -64,7 +64,7 @@ fn limit_keeps_its_bucket_by_name_in_any_order() {
 
 #[test]
 fn debt_of_days_does_not_outlive_a_plan_of_seconds() {
-    let day = budgets(vec![limit("x", 1, 86_400, 1)]);
+    let day = buckets(vec![limit("x", 1, 86_400, 1)]);
     assert!(admitted(&day, 0));
     let plan = Plan::new("q".parse().unwrap(), vec![limit("x", 1, 1, 1)]).unwrap();
     assert!(matches!(
@@ -77,26 +77,26 @@ fn changed(before: &CallerBuckets, to: Limit) -> CallerBuckets {
     before.with_rules(PlanRules::new(Plan::new("p".parse().unwrap(), vec![to]).unwrap()).into())
 }
 
-fn remaining(budgets: &CallerBuckets, now: u64) -> u32 {
-    let (Decision::Admitted(reading) | Decision::Refused { reading, .. }) = budgets.check(now);
-    budgets.refund(&reading, now);
-    lines(budgets, &reading)[0].remaining + u32::from(!reading.is_denial())
+fn remaining(buckets: &CallerBuckets, now: u64) -> u32 {
+    let (Decision::Admitted(reading) | Decision::Refused { reading, .. }) = buckets.check(now);
+    buckets.refund(&reading, now);
+    lines(buckets, &reading)[0].remaining + u32::from(!reading.is_denial())
 }
 
 #[test]
 fn raised_limit_counts_earlier_requests() {
-    let ten = budgets(vec![limit("x", 10, 86_400, 10)]);
+    let ten = buckets(vec![limit("x", 10, 86_400, 10)]);
     assert_eq!((0..20).filter(|_| admitted(&ten, 0)).count(), 10);
     let raised = changed(&ten, limit("x", 1_000, 86_400, 1_000));
     assert_eq!(remaining(&raised, 0), 990);
-    let one = budgets(vec![limit("x", 1, 86_400, 1)]);
+    let one = buckets(vec![limit("x", 1, 86_400, 1)]);
     assert!(admitted(&one, 0) && !admitted(&one, 0));
     assert_eq!(remaining(&changed(&one, limit("x", 100, 1, 100)), 0), 99);
 }
 
 #[test]
 fn lowered_limit_owes_at_most_its_burst() {
-    let ten = budgets(vec![limit("x", 10, 86_400, 10)]);
+    let ten = buckets(vec![limit("x", 10, 86_400, 10)]);
     (0..10).for_each(|_| assert!(admitted(&ten, 0)));
     let five = changed(&ten, limit("x", 5, 100, 5));
     assert!(matches!(five.check(0), Decision::Refused { retry_after: 20, .. }));
@@ -105,7 +105,7 @@ fn lowered_limit_owes_at_most_its_burst() {
 
 #[test]
 fn repeatedly_changed_limit_keeps_its_count() {
-    let mut now = budgets(vec![limit("x", 10, 86_400, 10)]);
+    let mut now = buckets(vec![limit("x", 10, 86_400, 10)]);
     (0..4).for_each(|_| assert!(admitted(&now, 0)));
     for (at, quota) in [1_000_u32, 20, 500, 50].into_iter().enumerate() {
         now = changed(&now, limit("x", quota, 86_400, quota));
@@ -122,7 +122,7 @@ fn repeatedly_changed_limit_keeps_its_count() {
 
 #[test]
 fn request_under_old_rules_is_refunded_under_new_rules() {
-    let old = budgets(vec![limit("x", 2, 60, 2)]);
+    let old = buckets(vec![limit("x", 2, 60, 2)]);
     let (Decision::Admitted(first), true) = (old.check(0), admitted(&old, 0)) else { panic!("refused") };
     let new = changed(&old, limit("x", 100, 60, 100));
     old.refund(&first, 0);
@@ -139,7 +139,7 @@ fn concurrent_denials_wait_for_the_denying_limit() {
                 "second" => limit(name, 1, 1, 1),
                 _ => limit(name, 3, 86_400, 3),
             };
-            let both = budgets(limits.iter().map(|name| figures(name)).collect());
+            let both = buckets(limits.iter().map(|name| figures(name)).collect());
             let start = std::sync::Barrier::new(4);
             std::thread::scope(|scope| {
                 let threads = [(); 4].map(|()| {
@@ -162,7 +162,7 @@ fn concurrent_denials_wait_for_the_denying_limit() {
 
 #[test]
 fn regained_capacity_is_not_refunded_again() {
-    let one = budgets(vec![limit("x", 1, 10, 1)]);
+    let one = buckets(vec![limit("x", 1, 10, 1)]);
     let Decision::Admitted(charge) = one.check(0) else { panic!("refused") };
     assert!(admitted(&one, 20 * NANOS));
     one.refund(&charge, 20 * NANOS);
@@ -171,7 +171,7 @@ fn regained_capacity_is_not_refunded_again() {
 
 #[test]
 fn permit_of_the_old_plan_is_refunded_under_the_new() {
-    let old = budgets(vec![limit("x", 1, 60, 1)]);
+    let old = buckets(vec![limit("x", 1, 60, 1)]);
     let Decision::Admitted(charge) = old.check(0) else { panic!("refused") };
     let plan = Plan::new("p".parse().unwrap(), vec![limit("y", 9, 60, 9), limit("x", 1, 60, 1)]).unwrap();
     let new = old.with_rules(PlanRules::new(plan).into());
@@ -182,7 +182,7 @@ fn permit_of_the_old_plan_is_refunded_under_the_new() {
 
 #[test]
 fn two_threads_consume_at_most_the_quota() {
-    let one = budgets(vec![limit("x", 1_000, 3_600, 1_000)]);
+    let one = buckets(vec![limit("x", 1_000, 3_600, 1_000)]);
     let spent: usize = std::thread::scope(|scope| {
         let threads = [(); 2].map(|()| scope.spawn(|| (0..900).filter(|_| admitted(&one, 0)).count()));
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()
@@ -208,7 +208,7 @@ proptest! {
     ) {
         let rename = |(at, limit): (usize, &Limit)| Limit::new(
             format!("l{at}"), limit.quota(), limit.window(), limit.burst(), limit.promise()).unwrap();
-        let one = budgets(limits.iter().enumerate().map(rename).collect());
+        let one = buckets(limits.iter().enumerate().map(rename).collect());
         let mut now = 0;
         for gap in gaps {
             now += gap;
@@ -227,7 +227,7 @@ proptest! {
         used in 0_u32..600,
         now in 0..NANOS,
     ) {
-        let old = budgets(vec![before.clone()]);
+        let old = buckets(vec![before.clone()]);
         let used = (0..used).filter(|_| admitted(&old, now)).count();
         let new = changed(&old, after.clone());
         let left = (0..=after.burst()).filter(|_| admitted(&new, now)).count();
@@ -245,9 +245,9 @@ proptest! {
         let rename = |(at, limit): (usize, &Limit)| Limit::new(
             format!("l{at}"), limit.quota(), limit.window(), limit.burst(), limit.promise()).unwrap();
         let limits: Vec<_> = limits.iter().enumerate().map(rename).collect();
-        let together = budgets(limits.clone());
+        let together = buckets(limits.clone());
         // The oracle: each limit by itself, which is consumed only if all limits admit the request.
-        let alone: Vec<_> = limits.iter().map(|limit| budgets(vec![limit.clone()])).collect();
+        let alone: Vec<_> = limits.iter().map(|limit| buckets(vec![limit.clone()])).collect();
         let mut now = 0;
         for gap in gaps {
             now += gap;
@@ -274,7 +274,7 @@ proptest! {
         limit in any_limit(),
         gaps in prop::collection::vec(0_u64..2 * NANOS, 1..400),
     ) {
-        let one = budgets(vec![limit.clone()]);
+        let one = buckets(vec![limit.clone()]);
         let mut now = 0;
         let mut times = Vec::new();
         for gap in gaps {
@@ -296,7 +296,7 @@ proptest! {
 
     #[test]
     fn refunded_permit_can_be_used_again(limit in any_limit(), now in 0..NANOS) {
-        let one = budgets(vec![limit.clone()]);
+        let one = buckets(vec![limit.clone()]);
         let mut last = None;
         for _ in 0..limit.burst() {
             let Decision::Admitted(charge) = one.check(now) else { panic!("refused") };

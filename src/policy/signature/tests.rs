@@ -270,7 +270,7 @@ fn content_is_requested_once_to_complete_the_signature() {
     let request = site.signed(APP_KEY, "POST", "/orders", &[], b"{}");
     for (content, expected) in [(b"{}", "admitted"), (b"[]", "signature-mismatch")] {
         let mut admission = Admission::default();
-        assert!(site.ask(&policy, &request, &mut admission).starts_with("Content("));
+        assert!(site.ask(&policy, &request, &mut admission).starts_with("NeedsBody("));
         assert!(admission.identity.is_none());
         admission.set_content_sha256(Sha256::digest(content).into());
         assert_eq!(site.ask(&policy, &request, &mut admission), expected);
@@ -287,9 +287,9 @@ fn stated_content_hash_is_verified_later() {
     let mut request = site.signed(APP_KEY, "POST", "/orders", &stated, b"{}");
     let mut admission = Admission::default();
     assert_eq!(site.ask(&site.policy(), &request, &mut admission), "admitted");
-    let mut owed = admission.take_content_check().unwrap();
-    assert_eq!(owed.push("{}".into()), None);
-    assert_eq!(owed.finish().unwrap().unwrap(), "{}");
+    let mut verifier = admission.take_content_check().unwrap();
+    assert_eq!(verifier.push("{}".into()), None);
+    assert_eq!(verifier.finish().unwrap().unwrap(), "{}");
     *request.method_mut() = http::Method::GET;
     assert_eq!(site.ask(&site.policy(), &request, &mut Admission::default()), "signature-mismatch");
     let request = site.signed(APP_KEY, "GET", "/orders", &stated, b"");

@@ -28,7 +28,7 @@ Start here:
 libraries; RUST_LOG=debug logs more, RUST_LOG=info,access=off omits the access log). If the reader of the log is
 too slow, lines are dropped and counted; requests never wait for it.
 
-Exit status: 0 success, 1 failure, 2 wrong usage, 3 denied by the admin API."
+Exit status: 0 success, 1 failure, 2 wrong activity, 3 denied by the admin API."
 )]
 pub struct Arguments {
     #[command(subcommand)]

@@ -55,7 +55,7 @@ impl ConnectionActivity {
             state.running += 1;
             state.left = state.left.saturating_sub(1);
         });
-        RequestGuard { usage: self.clone(), answered: false }
+        RequestGuard { activity: self.clone(), answered: false }
     }
 
     /// Records whether a response waits for the client to read it.
@@ -114,14 +114,14 @@ impl ConnectionActivity {
 /// An open request.
 #[derive(Debug)]
 pub(super) struct RequestGuard {
-    usage: ConnectionActivity,
+    activity: ConnectionActivity,
     answered: bool,
 }
 
 impl RequestGuard {
     /// Returns `true` if the client has cancelled another request of the connection, and may cancel this one, too.
     pub(super) fn client_cancels(&self) -> bool {
-        self.usage.with(|state| state.takes_back)
+        self.activity.with(|state| state.takes_back)
     }
 
     /// Records that the response has begun.
@@ -132,7 +132,7 @@ impl RequestGuard {
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
-        self.usage.with(|state| {
+        self.activity.with(|state| {
             state.running = state.running.saturating_sub(1);
             state.since = Instant::now();
             state.takes_back |= !self.answered;
@@ -153,11 +153,11 @@ mod tests {
         ConnectionActivity::new(9).idle(FIRST, LATER).await;
         assert_eq!(start.elapsed(), FIRST);
 
-        let usage = ConnectionActivity::new(9);
-        let running = usage.request();
+        let activity = ConnectionActivity::new(9);
+        let running = activity.request();
         let idle = tokio::spawn({
-            let usage = usage.clone();
-            async move { usage.idle(FIRST, LATER).await }
+            let activity = activity.clone();
+            async move { activity.idle(FIRST, LATER).await }
         });
         tokio::time::advance(LATER * 3).await;
         assert!(!idle.is_finished(), "a request is running");
@@ -169,24 +169,24 @@ mod tests {
 
     #[tokio::test]
     async fn client_has_time_to_read_the_response() {
-        let (limits, usage) = (Limits::default(), ConnectionActivity::new(9));
-        assert_eq!(usage.close_grace(&limits), CLOSE_GRACE);
-        drop(usage.request());
-        assert_eq!(usage.close_grace(&limits), limits.write_timeout.duration());
+        let (limits, activity) = (Limits::default(), ConnectionActivity::new(9));
+        assert_eq!(activity.close_grace(&limits), CLOSE_GRACE);
+        drop(activity.request());
+        assert_eq!(activity.close_grace(&limits), limits.write_timeout.duration());
     }
 
     #[tokio::test(start_paused = true)]
     async fn connection_is_busy_while_a_response_is_read() {
-        let usage = ConnectionActivity::new(9);
-        drop(usage.request());
-        usage.set_write_blocked(true);
+        let activity = ConnectionActivity::new(9);
+        drop(activity.request());
+        activity.set_write_blocked(true);
         let idle = tokio::spawn({
-            let usage = usage.clone();
-            async move { usage.idle(FIRST, LATER).await }
+            let activity = activity.clone();
+            async move { activity.idle(FIRST, LATER).await }
         });
         tokio::time::sleep(LATER * 3).await;
         assert!(!idle.is_finished());
-        usage.set_write_blocked(false);
+        activity.set_write_blocked(false);
         let start = Instant::now();
         idle.await.unwrap();
         assert!(start.elapsed() >= LATER);
@@ -194,10 +194,10 @@ mod tests {
 
     #[test]
     fn requests_are_counted_down() {
-        let usage = ConnectionActivity::new(2);
-        let _first = usage.request();
-        assert!(!usage.requests_exhausted());
-        let _second = usage.request();
-        assert!(usage.requests_exhausted());
+        let activity = ConnectionActivity::new(2);
+        let _first = activity.request();
+        assert!(!activity.requests_exhausted());
+        let _second = activity.request();
+        assert!(activity.requests_exhausted());
     }
 }

@@ -121,10 +121,10 @@ pub async fn list(
     config: &Config,
     after: Seq,
     limit: u64,
-    tell: impl FnMut(&ChangeRecord) -> std::io::Result<()>,
+    suppressed: impl FnMut(&ChangeRecord) -> std::io::Result<()>,
 ) -> anyhow::Result<()> {
     let store = store(config).await?;
-    let listed = list_all(&store, after, limit, tell).await;
+    let listed = list_all(&store, after, limit, suppressed).await;
     store.close().await;
     listed
 }
@@ -133,7 +133,7 @@ async fn list_all(
     store: &Sqlite,
     after: Seq,
     limit: u64,
-    mut tell: impl FnMut(&ChangeRecord) -> std::io::Result<()>,
+    mut suppressed: impl FnMut(&ChangeRecord) -> std::io::Result<()>,
 ) -> anyhow::Result<()> {
     let (mut after, mut left) = (after, limit);
     while left > 0 {
@@ -141,7 +141,7 @@ async fn list_all(
         let Some(last) = changes.last() else { break };
         (after, left) = (last.seq, left - changes.len() as u64);
         for change in changes {
-            tell(&to_record(store, change).await?)?;
+            suppressed(&to_record(store, change).await?)?;
         }
     }
     Ok(())

@@ -56,7 +56,7 @@ enum State {
     /// The body was dropped before the response began.
     Dropped(UnreadBody),
     /// The response has begun. The connection is kept open, or closed after the response.
-    Answered { keep: bool },
+    Answered { pool: bool },
     /// The body was read to its end.
     Ended,
 }
@@ -83,17 +83,17 @@ impl BodyProgress {
     pub(super) fn respond(&self, close: Close) -> bool {
         let Some(shared) = &self.0 else { return close == Close::Always };
         let mut state = lock(shared);
-        let keep = close != Close::Always
+        let pool = close != Close::Always
             && match &*state {
                 State::Dropped(rest) => rest.is_small(close == Close::UnlessSmall),
                 State::Reading => close != Close::UnlessSmall,
-                State::Answered { keep } => *keep,
+                State::Answered { pool } => *pool,
                 State::Ended => true,
             };
-        if let State::Dropped(rest) = std::mem::replace(&mut *state, State::Answered { keep }) {
-            rest.discard(keep);
+        if let State::Dropped(rest) = std::mem::replace(&mut *state, State::Answered { pool }) {
+            rest.discard(pool);
         }
-        !keep
+        !pool
     }
 }
 
@@ -131,9 +131,9 @@ impl UnreadBody {
     }
 
     /// Discards the rest in a separate task, because the response does not wait for it.
-    fn discard(self, keep: bool) {
+    fn discard(self, pool: bool) {
         if let Ok(runtime) = Handle::try_current()
-            && (keep || self.http2)
+            && (pool || self.http2)
         {
             runtime.spawn(self.discarded());
         }
@@ -176,7 +176,7 @@ impl Drop for ClientBody {
         match (rest, &*state) {
             (None, State::Reading) => *state = State::Ended,
             (Some(rest), State::Reading) => *state = State::Dropped(rest),
-            (Some(rest), State::Answered { keep }) => rest.discard(*keep),
+            (Some(rest), State::Answered { pool }) => rest.discard(*pool),
             _ => {}
         }
     }

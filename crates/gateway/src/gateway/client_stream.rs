@@ -31,8 +31,8 @@ pub(super) struct ClientStream<I> {
 }
 
 impl<I> ClientStream<I> {
-    pub(super) fn new(io: I, usage: ConnectionActivity, pace: MinDataRate) -> Self {
-        Self { io, begin: Vec::new(), timeout: WriteTimeout::new(usage, pace), lingering: None }
+    pub(super) fn new(io: I, activity: ConnectionActivity, pace: MinDataRate) -> Self {
+        Self { io, begin: Vec::new(), timeout: WriteTimeout::new(activity, pace), lingering: None }
     }
 }
 
@@ -123,14 +123,14 @@ mod tests {
 
     const MAX_WAIT: Duration = Duration::from_secs(30);
 
-    fn stall<I>(io: I) -> ClientStream<I> {
+    fn client_stream<I>(io: I) -> ClientStream<I> {
         ClientStream::new(io, ConnectionActivity::new(1), MinDataRate { timeout: MAX_WAIT, rate: 1 })
     }
 
     #[tokio::test(start_paused = true)]
     async fn client_that_reads_nothing_times_out() {
         let (near, mut far) = tokio::io::duplex(8);
-        let mut near = stall(near);
+        let mut near = client_stream(near);
         near.write_all(b"12345678").await.unwrap();
         let start = Instant::now();
         assert_eq!(near.write_all(b"9").await.unwrap_err().kind(), io::ErrorKind::TimedOut);
@@ -143,7 +143,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn sending_client_is_read_for_a_grace_period() {
         let (near, mut far) = tokio::io::duplex(8);
-        let mut near = stall(near);
+        let mut near = client_stream(near);
         let closing = tokio::spawn(async move { near.shutdown().await });
         let mut rest = Vec::new();
         far.read_to_end(&mut rest).await.unwrap();
@@ -160,7 +160,7 @@ mod tests {
             [("PRI *", true), ("PRI * H", true), ("PRI ?", false), ("PR", false), ("", false)]
         {
             let (near, mut far) = tokio::io::duplex(3);
-            let mut near = stall(near);
+            let mut near = client_stream(near);
             let sending = async move {
                 for byte in sent.bytes() {
                     far.write_all(&[byte]).await.unwrap();
@@ -181,7 +181,7 @@ mod tests {
     async fn reader_below_the_minimum_rate_times_out() {
         for (bytes_at_once, is_served) in [(16, true), (8, false)] {
             let (near, mut far) = tokio::io::duplex(16);
-            let mut near = stall(near);
+            let mut near = client_stream(near);
             let writing = tokio::spawn(async move { near.write_all(&[7; 320]).await });
             let mut taken = vec![0; bytes_at_once];
             // Reads a piece every 16 seconds, until the stream fails.
@@ -199,7 +199,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn reader_that_stops_is_closed_after_the_timeout() {
         let (near, mut far) = tokio::io::duplex(1024);
-        let mut near = stall(near);
+        let mut near = client_stream(near);
         let writing = tokio::spawn(async move { near.write_all(&vec![7; 100_000]).await });
         far.read_exact(&mut vec![0; 90_000]).await.unwrap();
         let start = Instant::now();

@@ -146,8 +146,8 @@ impl ConnectionHandler {
     {
         let peer = client.peer.to_canonical();
         let connection = ClientAddr::new(peer, client.secure);
-        let usage = ConnectionActivity::new(self.limits.requests_per_connection.get());
-        let mut io = ClientStream::new(io, usage.clone(), self.limits.write_pace());
+        let activity = ConnectionActivity::new(self.limits.requests_per_connection.get());
+        let mut io = ClientStream::new(io, activity.clone(), self.limits.write_pace());
         let protocol = match client.protocol {
             Protocol::Auto => {
                 let mut ending = down.clone();
@@ -155,7 +155,7 @@ impl ConnectionHandler {
                     // If the sender is dropped, the server has stopped, too.
                     drop(ending.wait_for(|down| *down).await);
                     // The first bytes may be on their way.
-                    sleep(usage.close_grace(&self.limits)).await;
+                    sleep(activity.close_grace(&self.limits)).await;
                 };
                 tokio::select! {
                     begun = io.peek_preface(PREFACE) => match begun {
@@ -169,7 +169,7 @@ impl ConnectionHandler {
             }
             protocol => protocol,
         };
-        let service = service_fn(|request| self.handle_request(request, &connection, &usage));
+        let service = service_fn(|request| self.handle_request(request, &connection, &activity));
         let served = if protocol == Protocol::Http2 {
             let io = FrameBudget::new(io, || {
                 self.counts.flood();
@@ -178,19 +178,20 @@ impl ConnectionHandler {
             let http = builders::http2(&self.limits).serve_connection(TokioIo::new(io), service);
             tokio::pin!(http);
             let idle = self.limits.idle_timeout.duration();
-            match drive(&self.limits, http.as_mut(), &usage, idle, down).await {
+            match drive(&self.limits, http.as_mut(), &activity, idle, down).await {
                 Ok(DriveEnd::Idle | DriveEnd::Over) => {
-                    graceful_shutdown(&self.limits, http, http2::Connection::graceful_shutdown, &usage).await
+                    graceful_shutdown(&self.limits, http, http2::Connection::graceful_shutdown, &activity)
+                        .await
                 }
                 served => served.map(drop),
             }
         } else {
             let mut http = builders::http1(&self.limits).serve_connection(TokioIo::new(io), service);
             let idle = self.limits.head_timeout.duration();
-            let served = match drive(&self.limits, Pin::new(&mut http), &usage, idle, down).await {
+            let served = match drive(&self.limits, Pin::new(&mut http), &activity, idle, down).await {
                 Ok(DriveEnd::Over) => {
                     let http = Pin::new(&mut http);
-                    graceful_shutdown(&self.limits, http, http1::Connection::graceful_shutdown, &usage)
+                    graceful_shutdown(&self.limits, http, http1::Connection::graceful_shutdown, &activity)
                         .await
                         .map(|()| DriveEnd::Over)
                 }
@@ -236,9 +237,9 @@ impl ConnectionHandler {
         &self,
         request: Request<Incoming>,
         connection: &ClientAddr,
-        usage: &ConnectionActivity,
+        activity: &ConnectionActivity,
     ) -> impl Future<Output = Result<Response<LoggedBody>, Infallible>> + Send + use<> {
-        let running = usage.request();
+        let running = activity.request();
         let origin = self.proxies.client_addr(connection, request.headers());
         let record = self.logs.then(|| AccessRecord::new(&request, origin.peer));
         let (version, head) = (request.version(), request.method() == Method::HEAD);
@@ -265,16 +266,16 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use crate::gateway::test_support::front;
+    use crate::gateway::test_support::handler;
 
     /// For the gateway, a response is finished when it is buffered. A slow client has only begun to read it then.
     #[tokio::test(start_paused = true)]
     async fn last_response_is_not_cut_while_it_is_read() {
         let (near, mut far) = tokio::io::duplex(64);
-        let front = front("limits.requests_per_connection = 1");
+        let handler = handler("limits.requests_per_connection = 1");
         let (_up, down) = watch::channel(false);
         let client = ConnectionInfo { peer: [127, 0, 0, 1].into(), secure: false, protocol: Protocol::Http1 };
-        tokio::spawn(async move { front.serve(near, client, down).await });
+        tokio::spawn(async move { handler.serve(near, client, down).await });
         far.write_all(b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
         tokio::time::sleep(Duration::from_secs(20)).await;
         let mut answer = String::new();

@@ -43,9 +43,9 @@ struct Open {
 /// The rejection of a connection.
 #[derive(Debug)]
 pub(super) struct Rejected {
-    pub(super) fate: ConnectionOutcome,
+    pub(super) outcome: ConnectionOutcome,
     /// The number of rejections since the last log line, if it is time for another line.
-    pub(super) tell: Option<u64>,
+    pub(super) suppressed: Option<u64>,
 }
 
 impl ConnectionLimit {
@@ -77,11 +77,11 @@ impl ConnectionLimit {
         }
         *of_one += 1;
         open.all += 1;
-        Ok(ConnectionPermit { doors: self.clone(), address })
+        Ok(ConnectionPermit { connection_limit: self.clone(), address })
     }
 
-    fn rejected(&self, fate: ConnectionOutcome) -> Rejected {
-        Rejected { fate, tell: self.refused.record(Instant::now()) }
+    fn rejected(&self, outcome: ConnectionOutcome) -> Rejected {
+        Rejected { outcome, suppressed: self.refused.record(Instant::now()) }
     }
 
     /// Counts a failure to accept a connection. Returns the number of failures since the last log line, if it is time
@@ -97,20 +97,20 @@ impl ConnectionLimit {
 }
 
 /// Returns the number of open connections of all given connection limits.
-pub(super) fn open_connections(doors: &[Arc<ConnectionLimit>]) -> u32 {
-    doors.iter().map(|doors| doors.open()).sum()
+pub(super) fn open_connections(connection_limit: &[Arc<ConnectionLimit>]) -> u32 {
+    connection_limit.iter().map(|connection_limit| connection_limit.open()).sum()
 }
 
 /// The permit of an open connection.
 #[derive(Debug)]
 pub(super) struct ConnectionPermit {
-    doors: Arc<ConnectionLimit>,
+    connection_limit: Arc<ConnectionLimit>,
     address: IpAddr,
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut open = self.doors.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.connection_limit.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.all = open.all.saturating_sub(1);
         if let Some(of_one) = open.by_address.get_mut(&self.address) {
             *of_one = of_one.saturating_sub(1);
@@ -129,7 +129,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn doors(most: u32, most_of_one: u32) -> Arc<ConnectionLimit> {
+    fn connection_limit(most: u32, most_of_one: u32) -> Arc<ConnectionLimit> {
         let limits = Limits {
             connections: most.try_into().unwrap(),
             connections_per_address: most_of_one.try_into().unwrap(),
@@ -138,48 +138,57 @@ mod tests {
         ConnectionLimit::new(&limits, TrustedProxies::new(&["198.51.100.0/24".parse().unwrap()]))
     }
 
-    fn turned_away(entered: Result<ConnectionPermit, Rejected>) -> ConnectionOutcome {
-        entered.unwrap_err().fate
+    fn outcome_of(entered: Result<ConnectionPermit, Rejected>) -> ConnectionOutcome {
+        entered.unwrap_err().outcome
     }
 
     #[test]
     fn one_address_cannot_take_every_permit() {
-        let doors = doors(3, 2);
-        let seats: Vec<_> = (0..2).map(|_| doors.try_acquire(address("192.0.2.1")).unwrap()).collect();
-        assert_eq!(turned_away(doors.try_acquire(address("192.0.2.1"))), ConnectionOutcome::AddressLimit);
-        let written_otherwise = doors.try_acquire(address("::ffff:192.0.2.1"));
-        assert_eq!(turned_away(written_otherwise), ConnectionOutcome::AddressLimit);
-        let other = doors.try_acquire(address("192.0.2.2")).unwrap();
-        assert_eq!(turned_away(doors.try_acquire(address("192.0.2.3"))), ConnectionOutcome::Limit);
+        let connection_limit = connection_limit(3, 2);
+        let permits: Vec<_> =
+            (0..2).map(|_| connection_limit.try_acquire(address("192.0.2.1")).unwrap()).collect();
+        assert_eq!(
+            outcome_of(connection_limit.try_acquire(address("192.0.2.1"))),
+            ConnectionOutcome::AddressLimit
+        );
+        let written_otherwise = connection_limit.try_acquire(address("::ffff:192.0.2.1"));
+        assert_eq!(outcome_of(written_otherwise), ConnectionOutcome::AddressLimit);
+        let other = connection_limit.try_acquire(address("192.0.2.2")).unwrap();
+        assert_eq!(outcome_of(connection_limit.try_acquire(address("192.0.2.3"))), ConnectionOutcome::Limit);
         drop(other);
-        drop(seats);
-        assert_eq!(doors.open(), 0);
-        assert!(doors.open.lock().unwrap().by_address.is_empty());
+        drop(permits);
+        assert_eq!(connection_limit.open(), 0);
+        assert!(connection_limit.open.lock().unwrap().by_address.is_empty());
     }
 
     #[test]
     fn trusted_proxy_is_exempt_from_the_address_limit() {
-        let doors = doors(3, 1);
-        let _seats: Vec<_> = (0..3).map(|_| doors.try_acquire(address("198.51.100.1")).unwrap()).collect();
-        assert_eq!(turned_away(doors.try_acquire(address("198.51.100.1"))), ConnectionOutcome::Limit);
+        let connection_limit = connection_limit(3, 1);
+        let _seats: Vec<_> =
+            (0..3).map(|_| connection_limit.try_acquire(address("198.51.100.1")).unwrap()).collect();
+        assert_eq!(
+            outcome_of(connection_limit.try_acquire(address("198.51.100.1"))),
+            ConnectionOutcome::Limit
+        );
     }
 
     #[test]
     fn ipv6_clients_are_limited_by_network() {
-        let doors = doors(10, 1);
-        let _seat = doors.try_acquire(address("2001:db8:1:2::1")).unwrap();
-        let neighbour = doors.try_acquire(address("2001:db8:1:2:ffff::9"));
-        assert_eq!(turned_away(neighbour), ConnectionOutcome::AddressLimit);
-        assert!(doors.try_acquire(address("2001:db8:1:3::1")).is_ok());
+        let connection_limit = connection_limit(10, 1);
+        let _seat = connection_limit.try_acquire(address("2001:db8:1:2::1")).unwrap();
+        let neighbour = connection_limit.try_acquire(address("2001:db8:1:2:ffff::9"));
+        assert_eq!(outcome_of(neighbour), ConnectionOutcome::AddressLimit);
+        assert!(connection_limit.try_acquire(address("2001:db8:1:3::1")).is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn flood_is_logged_at_intervals() {
-        let doors = doors(1, 1);
-        let _seat = doors.try_acquire(address("192.0.2.1")).unwrap();
-        let flood = (0..100).filter_map(|_| doors.try_acquire(address("192.0.2.1")).unwrap_err().tell);
+        let connection_limit = connection_limit(1, 1);
+        let _seat = connection_limit.try_acquire(address("192.0.2.1")).unwrap();
+        let flood = (0..100)
+            .filter_map(|_| connection_limit.try_acquire(address("192.0.2.1")).unwrap_err().suppressed);
         assert_eq!(flood.collect::<Vec<_>>(), [1]);
         tokio::time::advance(REFUSED_LINES).await;
-        assert_eq!(doors.try_acquire(address("192.0.2.1")).unwrap_err().tell, Some(100));
+        assert_eq!(connection_limit.try_acquire(address("192.0.2.1")).unwrap_err().suppressed, Some(100));
     }
 }

@@ -15,10 +15,10 @@ pub async fn demo(address: SocketAddr) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}"))?;
-    axum::serve(listener, Router::new().fallback(tell)).await.context("failed to serve")
+    axum::serve(listener, Router::new().fallback(suppressed)).await.context("failed to serve")
 }
 
-async fn tell(request: Request) -> Json<Value> {
+async fn suppressed(request: Request) -> Json<Value> {
     let fields: serde_json::Map<String, Value> = request
         .headers()
         .iter()

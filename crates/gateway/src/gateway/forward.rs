@@ -29,7 +29,7 @@ use portcullis::{Admission, Denial, limit::MinDataRate, tower};
 #[derive(Debug)]
 pub(super) struct Upstream {
     name: String,
-    keep: UpstreamPool,
+    pool: UpstreamPool,
     connect_timeout: Duration,
     read_timeout: Duration,
     pace: MinDataRate,
@@ -42,7 +42,7 @@ impl Upstream {
     pub(super) fn new(name: &str, upstream: &config::Upstream, config: &Config) -> Self {
         Self {
             name: name.to_owned(),
-            keep: UpstreamPool::new(upstream),
+            pool: UpstreamPool::new(upstream),
             connect_timeout: upstream.connect_timeout.duration(),
             read_timeout: upstream.read_timeout.duration(),
             pace: config.limits.pace(),
@@ -53,7 +53,7 @@ impl Upstream {
     }
 
     fn address(&self) -> SocketAddr {
-        self.keep.address
+        self.pool.address
     }
 
     /// Forwards a request.
@@ -86,14 +86,15 @@ impl Upstream {
         frame_request(&mut head, &body);
         let method = head.method.clone();
         let (body, progress) = RequestBody::new(body, admission.body_limit(), self.pace);
-        let (link, response) = self.exchange(Request::from_parts(head, body), progress.as_ref()).await?;
+        let (connection, response) =
+            self.exchange(Request::from_parts(head, body), progress.as_ref()).await?;
         let (mut head, body) = response.into_parts();
         let reuse = framing::check(&method, &mut head).map_err(|error| self.unreachable(&error))?;
         // The version is that of the upstream's connection. The server sets the version that the client uses.
         head.version = Version::default();
         hop_headers::strip_response(&mut head.headers);
-        let keep = (reuse == Reuse::Allowed).then(|| self.keep.clone());
-        let body = UpstreamBody::new(body, self.read_timeout, link, keep, progress);
+        let pool = (reuse == Reuse::Allowed).then(|| self.pool.clone());
+        let body = UpstreamBody::new(body, self.read_timeout, connection, pool, progress);
         Ok(Response::from_parts(head, body))
     }
 
@@ -105,17 +106,19 @@ impl Upstream {
         request: Request<RequestBody>,
         progress: Option<&Progress>,
     ) -> Result<(UpstreamConnection, Response<Incoming>), Denial> {
-        let Some(mut link) = self.keep.get() else { return self.exchange_afresh(request, progress).await };
+        let Some(mut connection) = self.pool.get() else {
+            return self.exchange_afresh(request, progress).await;
+        };
         let method = request.method().clone();
-        let mut error = match self.await_response(&mut link, request, progress).await? {
-            Ok(response) => return Ok((link, response)),
+        let mut error = match self.await_response(&mut connection, request, progress).await? {
+            Ok(response) => return Ok((connection, response)),
             Err(error) => error,
         };
-        let recorded = || link.exchange.repeatable(&method).filter(|_| progress.is_none());
+        let recorded = || connection.exchange.repeatable(&method).filter(|_| progress.is_none());
         match error.take_message().or_else(|| Some(recorded()?.map(|()| RequestBody::empty()))) {
             Some(request) => {
                 tracing::debug!(upstream = %self.name, error = %error.error(), "retrying on a new connection");
-                drop(link);
+                drop(connection);
                 self.exchange_afresh(request, progress).await
             }
             None => Err(self.failed(error, progress)),
@@ -127,9 +130,9 @@ impl Upstream {
         request: Request<RequestBody>,
         progress: Option<&Progress>,
     ) -> Result<(UpstreamConnection, Response<Incoming>), Denial> {
-        let mut link = self.connect().await?;
-        match self.await_response(&mut link, request, progress).await? {
-            Ok(response) => Ok((link, response)),
+        let mut connection = self.connect().await?;
+        match self.await_response(&mut connection, request, progress).await? {
+            Ok(response) => Ok((connection, response)),
             Err(error) => Err(self.failed(error, progress)),
         }
     }
@@ -141,7 +144,7 @@ impl Upstream {
     }
 
     async fn connect(&self) -> Result<UpstreamConnection, Denial> {
-        let Ok(connected) = timeout(self.connect_timeout, self.keep.connect()).await else {
+        let Ok(connected) = timeout(self.connect_timeout, self.pool.connect()).await else {
             let inside = format!("upstream {} ({}): connect timed out", self.name, self.address());
             return Err(Denial::GatewayTimeout { inside: inside.into() });
         };
@@ -151,30 +154,30 @@ impl Upstream {
     /// Waits for the head of the response: until the request is sent, and then for up to the read timeout.
     async fn await_response(
         &self,
-        link: &mut UpstreamConnection,
+        connection: &mut UpstreamConnection,
         request: Request<RequestBody>,
         progress: Option<&Progress>,
     ) -> Result<Result<Response<Incoming>, TrySendError<Request<RequestBody>>>, Denial> {
-        let answer = link.sender.try_send_request(request);
+        let answer = connection.sender.try_send_request(request);
         tokio::pin!(answer);
         let mut deadline = Instant::now() + self.read_timeout;
-        link.patience.set(deadline);
+        connection.response_timeout.set(deadline);
         poll_fn(|cx| {
-            let _ = link.drive(cx);
+            let _ = connection.drive(cx);
             // Only the connection, which was driven just now, completes the response: a second wake-up is not needed.
             if let Poll::Ready(answer) = answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                 return Poll::Ready(Ok(answer));
             }
             // The timer is polled with the task's waker each time: if the task has used up its budget, tokio returns
             // `Pending` from everything, also from the response above, and wakes only the waker of the last poll.
-            while link.patience.poll(cx).is_ready() {
+            while connection.response_timeout.poll(cx).is_ready() {
                 // A client that sends its body slowly has a timeout of its own.
                 let last = progress.map(Progress::last);
                 if let Some(later) =
                     last.map(|last| last + self.read_timeout).filter(|later| *later > deadline)
                 {
                     deadline = later;
-                    link.patience.set(later);
+                    connection.response_timeout.set(later);
                 } else {
                     let inside = format!("upstream {} ({}): response timed out", self.name, self.address());
                     return Poll::Ready(Err(Denial::GatewayTimeout { inside: inside.into() }));

@@ -95,10 +95,10 @@ impl<F: Future> Future for Stream<F> {
             }
             WaitingOn::Delivered(bytes) => {
                 (*this.given, *this.since) = (bytes, Some(Instant::now()));
-                let patience = this.meter.time_left().saturating_add(this.pace.time_of(bytes));
+                let response_timeout = this.meter.time_left().saturating_add(this.pace.time_of(bytes));
                 match this.waiting {
-                    Some(waiting) => waiting.as_mut().reset(Instant::now() + patience),
-                    None => *this.waiting = Some(Box::pin(sleep(patience))),
+                    Some(waiting) => waiting.as_mut().reset(Instant::now() + response_timeout),
+                    None => *this.waiting = Some(Box::pin(sleep(response_timeout))),
                 }
             }
             WaitingOn::Client => {}

@@ -119,7 +119,10 @@ fn is_of_another_site(method: &Method, headers: &HeaderMap, host: &Authority) ->
 pub(super) async fn checked(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
     match hosts.check(request.method(), request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(denial) => problem::render(&denial, &Problem, &Admission::default()).map(Body::from),
+        Err(denial) => {
+            problem::log(&denial);
+            problem::render(&denial, &Problem, &Admission::default()).map(Body::from)
+        }
     }
 }
 

@@ -46,17 +46,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn moved_deadline_fires_at_its_last_value() {
-        let mut patience = LazyDeadline::new();
+        let mut deadline = LazyDeadline::new();
         let start = Instant::now();
         let seconds = Duration::from_secs;
-        patience.set(start + seconds(1));
-        patience.set(start + seconds(5));
-        std::future::poll_fn(|cx| patience.poll(cx)).await;
+        deadline.set(start + seconds(1));
+        deadline.set(start + seconds(5));
+        std::future::poll_fn(|cx| deadline.poll(cx)).await;
         assert_eq!(start.elapsed().as_secs(), 5);
-        patience.set(start + seconds(60));
-        let _ = tokio::time::timeout(seconds(1), std::future::poll_fn(|cx| patience.poll(cx))).await;
-        patience.set(start + seconds(10));
-        std::future::poll_fn(|cx| patience.poll(cx)).await;
+        deadline.set(start + seconds(60));
+        let _ = tokio::time::timeout(seconds(1), std::future::poll_fn(|cx| deadline.poll(cx))).await;
+        deadline.set(start + seconds(10));
+        std::future::poll_fn(|cx| deadline.poll(cx)).await;
         assert_eq!(start.elapsed().as_secs(), 10, "an earlier one too");
     }
 }

@@ -46,7 +46,7 @@ enum Transport {
 /// A listening socket shared by all workers. The kernel hands each connection to an idle worker.
 pub(super) struct Listener {
     socket: std::net::TcpListener,
-    speaks: Transport,
+    transport: Transport,
 }
 
 impl Listener {
@@ -55,19 +55,19 @@ impl Listener {
     /// # Errors
     /// Fails if the address cannot be bound or its certificate cannot be used.
     pub(super) fn bind(listener: &config::Listener) -> anyhow::Result<Self> {
-        let speaks = match &listener.tls {
+        let transport = match &listener.tls {
             Some(tls) => Transport::Tls(tls::acceptor(tls)?),
             None if listener.h2c => Transport::Plain(Protocol::Auto),
             None => Transport::Plain(Protocol::Http1),
         };
         let socket =
             bind(listener.address).with_context(|| format!("cannot listen on {}", listener.address))?;
-        Ok(Self { socket, speaks })
+        Ok(Self { socket, transport })
     }
 
     /// Duplicates the socket for another worker.
     pub(super) fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { socket: self.socket.try_clone()?, speaks: self.speaks.clone() })
+        Ok(Self { socket: self.socket.try_clone()?, transport: self.transport.clone() })
     }
 }
 
@@ -97,8 +97,8 @@ fn try_bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 /// Accepts connections, applies the connection limit and serves them.
 #[derive(Clone)]
 pub(super) struct Acceptor {
-    pub(super) front: ConnectionHandler,
-    pub(super) doors: Arc<ConnectionLimit>,
+    pub(super) handler: ConnectionHandler,
+    pub(super) connection_limit: Arc<ConnectionLimit>,
     /// The timeout of a TLS handshake.
     pub(super) handshake: Duration,
     pub(super) down: watch::Receiver<bool>,
@@ -115,11 +115,11 @@ impl Acceptor {
                 _ = self.down.wait_for(|down| *down) => break,
             };
             match accepted {
-                Ok((stream, address)) => self.spawn(stream, address.ip(), &listener.speaks),
+                Ok((stream, address)) => self.spawn(stream, address.ip(), &listener.transport),
                 // The client closed the connection before it was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    if let Some(failures) = self.doors.accept_failed() {
+                    if let Some(failures) = self.connection_limit.accept_failed() {
                         tracing::error!(%error, failures, "accepting connections failed, retrying");
                     }
                     sleep(ACCEPT_BACKOFF).await;
@@ -131,7 +131,7 @@ impl Acceptor {
             match socket.accept() {
                 Ok((stream, address)) => {
                     stream.set_nonblocking(true)?;
-                    self.spawn(TcpStream::from_std(stream)?, address.ip(), &listener.speaks);
+                    self.spawn(TcpStream::from_std(stream)?, address.ip(), &listener.transport);
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(_) => break,
@@ -140,15 +140,15 @@ impl Acceptor {
         Ok(())
     }
 
-    fn spawn(&self, stream: TcpStream, peer: IpAddr, speaks: &Transport) {
-        let counts = self.front.counts();
-        let seat = match self.doors.try_acquire(peer) {
-            Ok(seat) => seat,
-            Err(Rejected { fate, tell }) => {
-                counts.connection(fate);
-                if let Some(turned_away) = tell {
-                    let (open, why) = (self.doors.open(), fate.name());
-                    tracing::warn!(%peer, open, why, turned_away, "connections rejected, limit reached");
+    fn spawn(&self, stream: TcpStream, peer: IpAddr, transport: &Transport) {
+        let counts = self.handler.counts();
+        let permit = match self.connection_limit.try_acquire(peer) {
+            Ok(permit) => permit,
+            Err(Rejected { outcome, suppressed }) => {
+                counts.connection(outcome);
+                if let Some(rejected) = suppressed {
+                    let (open, why) = (self.connection_limit.open(), outcome.name());
+                    tracing::warn!(%peer, open, why, rejected, "connections rejected, limit reached");
                 }
                 return;
             }
@@ -158,26 +158,26 @@ impl Acceptor {
             tracing::debug!(%error, %peer, "connection closed before it was served");
             return;
         }
-        let (reception, speaks) = (self.clone(), speaks.clone());
+        let (acceptor, transport) = (self.clone(), transport.clone());
         tokio::spawn(async move {
-            reception.serve(stream, peer, speaks).await;
-            drop(seat);
+            acceptor.serve(stream, peer, transport).await;
+            drop(permit);
         });
     }
 
-    async fn serve(self, stream: TcpStream, peer: IpAddr, speaks: Transport) {
-        let counts = self.front.counts();
-        match speaks {
+    async fn serve(self, stream: TcpStream, peer: IpAddr, transport: Transport) {
+        let counts = self.handler.counts();
+        match transport {
             Transport::Plain(protocol) => {
                 counts.connection(ConnectionOutcome::Served);
-                self.front.serve(stream, ConnectionInfo { peer, secure: false, protocol }, self.down).await;
+                self.handler.serve(stream, ConnectionInfo { peer, secure: false, protocol }, self.down).await;
             }
             Transport::Tls(acceptor) => match timeout(self.handshake, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => {
                     counts.connection(ConnectionOutcome::Served);
                     let agreed = stream.get_ref().1.alpn_protocol();
                     let protocol = if agreed == Some(tls::H2) { Protocol::Http2 } else { Protocol::Http1 };
-                    self.front
+                    self.handler
                         .serve(stream, ConnectionInfo { peer, secure: true, protocol }, self.down)
                         .await;
                 }
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use crate::{
         config::Limits,
-        gateway::{test_support::front, trusted_proxies::TrustedProxies},
+        gateway::{test_support::handler, trusted_proxies::TrustedProxies},
     };
 
     #[tokio::test]
@@ -209,13 +209,13 @@ mod tests {
         let socket = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let mut waiting = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
         let (_server, down) = watch::channel(true);
-        let reception = Acceptor {
-            front: front(""),
-            doors: ConnectionLimit::new(&Limits::default(), TrustedProxies::new(&[])),
+        let acceptor = Acceptor {
+            handler: handler(""),
+            connection_limit: ConnectionLimit::new(&Limits::default(), TrustedProxies::new(&[])),
             handshake: Duration::from_secs(1),
             down,
         };
-        reception.run(Listener { socket, speaks: Transport::Plain(Protocol::Http1) }).await.unwrap();
+        acceptor.run(Listener { socket, transport: Transport::Plain(Protocol::Http1) }).await.unwrap();
         waiting.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
         let mut answer = String::new();
         waiting.read_to_string(&mut answer).await.unwrap();

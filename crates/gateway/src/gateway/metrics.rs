@@ -80,7 +80,7 @@ impl HeadError {
 /// The counters of one worker.
 #[derive(Debug)]
 pub(super) struct WorkerMetrics {
-    fates: [AtomicU64; ConnectionOutcome::ALL.len()],
+    outcomes: [AtomicU64; ConnectionOutcome::ALL.len()],
     unread: [AtomicU64; HeadError::ALL.len()],
     /// HTTP/2 connections that were closed because of frames without content.
     floods: AtomicU64,
@@ -99,7 +99,7 @@ fn add(counter: Option<&AtomicU64>) {
 impl WorkerMetrics {
     fn new() -> Self {
         Self {
-            fates: Default::default(),
+            outcomes: Default::default(),
             unread: Default::default(),
             floods: AtomicU64::new(0),
             answers: (100..1_000).map(|_| AtomicU64::new(0)).collect(),
@@ -107,8 +107,8 @@ impl WorkerMetrics {
         }
     }
 
-    pub(super) fn connection(&self, fate: ConnectionOutcome) {
-        add(self.fates.get(fate as usize));
+    pub(super) fn connection(&self, outcome: ConnectionOutcome) {
+        add(self.outcomes.get(outcome as usize));
     }
 
     pub(super) fn unread(&self, unread: HeadError) {
@@ -150,7 +150,7 @@ impl Metrics {
 #[derive(Debug, Clone)]
 pub(super) struct MetricsEndpoint {
     pub(super) metrics: Metrics,
-    pub(super) doors: Vec<Arc<ConnectionLimit>>,
+    pub(super) connection_limit: Vec<Arc<ConnectionLimit>>,
     pub(super) directory: Arc<Directory>,
     pub(super) log: LogWriter,
 }
@@ -202,13 +202,13 @@ impl Collector for MetricsEndpoint {
                 .map(|count| count.load(Ordering::Relaxed))
                 .sum()
         };
-        let fates = ConnectionOutcome::ALL
-            .map(|fate| (fate.name().to_owned(), sum(&|counts| counts.fates.get(fate as usize))));
+        let outcomes = ConnectionOutcome::ALL
+            .map(|outcome| (outcome.name().to_owned(), sum(&|counts| counts.outcomes.get(outcome as usize))));
         counters(
             &mut encoder,
             ("connections", "Client connections that were served or rejected, by outcome"),
             "outcome",
-            fates.into_iter(),
+            outcomes.into_iter(),
         )?;
         let unread =
             HeadError::ALL.map(|why| (why.code().to_owned(), sum(&|counts| counts.unread.get(why as usize))));
@@ -247,7 +247,7 @@ impl Collector for MetricsEndpoint {
             counter.encode(encoder.encode_descriptor(name, help, None::<&Unit>, MetricType::Counter)?)?;
         }
         for (name, help, value) in [
-            ("open_connections", "Open connections", u64::from(open_connections(&self.doors))),
+            ("open_connections", "Open connections", u64::from(open_connections(&self.connection_limit))),
             ("directory_keys", "Keys in the directory", self.directory.keys() as u64),
             (
                 "directory_applied_change",

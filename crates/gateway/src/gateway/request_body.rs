@@ -68,7 +68,7 @@ impl Progress {
             BodyError::Broken => Denial::bad_request("The request body could not be read completely."),
             BodyError::TooLarge(limit) => Denial::ContentTooLarge { limit: *limit },
             BodyError::TooSlow => Denial::RequestTimeout,
-            BodyError::Altered => Denial::content_mismatch(),
+            BodyError::ContentMismatch => Denial::content_mismatch(),
         })
     }
 
@@ -97,7 +97,7 @@ pub(super) enum BodyError {
     #[error("client body too slow")]
     TooSlow,
     #[error("client body does not match the signed digest")]
-    Altered,
+    ContentMismatch,
 }
 
 /// The client's body on its way to the upstream, with a size limit and a minimum rate.
@@ -118,7 +118,7 @@ struct Content {
     meter: RateMeter,
     /// The time since when the body waits for the client.
     since: Option<Instant>,
-    patience: Option<LazyDeadline>,
+    response_timeout: Option<LazyDeadline>,
 }
 
 impl RequestBody {
@@ -144,7 +144,7 @@ impl RequestBody {
             taken: 0,
             meter: pace.meter(),
             since: None,
-            patience: None,
+            response_timeout: None,
         };
         (Self(Some(Box::new(content))), Some(progress))
     }
@@ -167,13 +167,13 @@ impl Content {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
             self.progress.0.starved.store(true, Ordering::Relaxed);
-            let patience = self.patience.get_or_insert_with(LazyDeadline::new);
+            let response_timeout = self.response_timeout.get_or_insert_with(LazyDeadline::new);
             if self.since.is_none() {
                 let now = Instant::now();
                 self.since = Some(now);
-                patience.set(now + self.meter.time_left());
+                response_timeout.set(now + self.meter.time_left());
             }
-            ready!(patience.poll(cx));
+            ready!(response_timeout.poll(cx));
             return Poll::Ready(Some(Err(self.progress.failed(BodyError::TooSlow))));
         };
         if let Some(since) = self.since.take() {
@@ -183,8 +183,11 @@ impl Content {
         self.progress.moved();
         Poll::Ready(match frame {
             Some(Err(error)) => {
-                let fault =
-                    if DigestMismatch::is_cause_of(&*error) { BodyError::Altered } else { BodyError::Broken };
+                let fault = if DigestMismatch::is_cause_of(&*error) {
+                    BodyError::ContentMismatch
+                } else {
+                    BodyError::Broken
+                };
                 Some(Err(self.progress.failed(fault)))
             }
             Some(Ok(frame)) => match frame.into_data() {

@@ -14,14 +14,14 @@ use portcullis::{
 pub(super) fn route_policies(
     route: &config::Route,
     config: &Config,
-    recognition: &CallerPolicies<'_>,
+    caller_policies: &CallerPolicies<'_>,
 ) -> Box<dyn Policy> {
-    let (policies, directory) = (&route.policies, &recognition.shared.directory);
+    let (policies, directory) = (&route.policies, &caller_policies.shared.directory);
     // A surface has its own body limit and its own error response for it.
     let body_limit = route.upstream.is_some().then(|| route.body_bytes.unwrap_or(config.limits.body_bytes));
     let lapsed = policies.lapsed_subscriptions == config::LapsedSubscriptions::Allow;
-    let api_key = policies.api_key().map(|settings| recognition.api_key(settings, lapsed));
-    let signature = policies.signature().map(|settings| recognition.signature(settings, lapsed));
+    let api_key = policies.api_key().map(|settings| caller_policies.api_key(settings, lapsed));
+    let signature = policies.signature().map(|settings| caller_policies.signature(settings, lapsed));
     let (api_key, signature, either) = match (api_key, signature) {
         (Some(api_key), Some(signature)) => (None, None, Some(signature.or(api_key))),
         (api_key, signature) => (api_key, signature, None),
@@ -60,7 +60,7 @@ fn scope(resource: &str, policies: &config::Policies) -> RequireScope {
 /// The parts that all routes of a gateway share for the identification of callers.
 pub(super) struct CallerPolicies<'a> {
     pub(super) shared: &'a GatewayState,
-    pub(super) intake: BodyBuffering,
+    pub(super) buffering: BodyBuffering,
     pub(super) lockouts: Lockouts,
 }
 
@@ -87,7 +87,7 @@ impl CallerPolicies<'_> {
 
     fn signature(&self, settings: &config::SignaturePolicy, lapsed: bool) -> Signature {
         let policy = Signature::new(self.shared.directory.clone(), self.shared.sealer.clone());
-        let mut policy = policy.intake(self.intake.clone());
+        let mut policy = policy.buffering(self.buffering.clone());
         if let Some(realm) = &settings.realm {
             policy = policy.realm(realm);
         }

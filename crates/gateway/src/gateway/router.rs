@@ -55,7 +55,8 @@ struct Route {
 impl Policy for Routes {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         admission.run_step(&self.first, head)?;
-        let at = self.find(host(head), admission.normalized_path(head), head.method, admission.breaks())?;
+        let at =
+            self.find(host(head), admission.normalized_path(head), head.method, admission.path_violations())?;
         admission.set_matched_route(&self.matches[at]);
         admission.run_step(&self.all[at].policies, head)
     }
@@ -82,8 +83,8 @@ impl Routes {
         let upstreams: BTreeMap<&str, _> = config.upstreams.iter().map(upstream).collect();
         let lockouts = Lockouts::default();
         let surfaces = Surfaces::new(config, shared, &lockouts);
-        let recognition =
-            CallerPolicies { shared, intake: Signature::buffering_for(config.limits.pace()), lockouts };
+        let caller_policies =
+            CallerPolicies { shared, buffering: Signature::buffering_for(config.limits.pace()), lockouts };
         let route = |(before, route): (usize, &config::Route)| {
             let backend = match route.backend()? {
                 config::Backend::Upstream(name) => Backend::Upstream(upstreams.get(name)?.clone()),
@@ -95,7 +96,7 @@ impl Routes {
                 path: route.path.as_str().into(),
                 methods: route.methods.clone(),
                 relaxed: route.relax_path_rules.rules(),
-                policies: route_policies(route, config, &recognition),
+                policies: route_policies(route, config, &caller_policies),
                 surface: route.surface,
                 backend,
             })

@@ -68,8 +68,8 @@ fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
     let shared = control.block_on(GatewayState::open(config))?;
     control.block_on(admin::check(config, &shared))?;
     let follows = control.spawn(registry::follow(shared.registry.clone(), shared.directory.clone()));
-    let (noting, used, clock) = (shared.registry.clone(), shared.directory.clone(), shared.clock.clone());
-    let notes = control.spawn(registry::record_last_used(noting, used, clock));
+    let (recorder, used, clock) = (shared.registry.clone(), shared.directory.clone(), shared.clock.clone());
+    let notes = control.spawn(registry::record_last_used(recorder, used, clock));
     let closing = Closing {
         registry: shared.registry.clone(),
         directory: shared.directory.clone(),
@@ -84,52 +84,53 @@ fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
     control.spawn(SecretsWatcher { file, directory, sealer, registry }.follow());
 
     let inside = control.enter();
-    let front = ConnectionHandler::new(config, &shared);
+    let handler = ConnectionHandler::new(config, &shared);
     let threads = match config.server.threads {
         0 => available_parallelism().map_or(1, usize::from),
         threads => threads,
     };
     let shares = descriptor_shares(config, threads);
-    let doors = |limits| ConnectionLimit::new(&limits, TrustedProxies::new(&config.server.trusted_proxies));
+    let connection_limit =
+        |limits| ConnectionLimit::new(&limits, TrustedProxies::new(&config.server.trusted_proxies));
     let bind = |listeners: &[config::Listener]| {
         listeners.iter().map(Listener::bind).collect::<anyhow::Result<Vec<_>>>()
     };
     // The admin and metrics listeners are bound first: when the public listeners open, all others are open.
-    let manages = match config.admin.as_ref().zip(admin::router(config, &shared)) {
+    let admin_listeners = match config.admin.as_ref().zip(admin::router(config, &shared)) {
         Some((admin, router)) => Some(ListenerGroup {
             listeners: bind(&[admin.listener()])?,
-            front: front.with_surface(router, config, &shared),
-            doors: doors(shares.management_limits(&config.limits)),
+            handler: handler.with_surface(router, config, &shared),
+            connection_limit: connection_limit(shares.management_limits(&config.limits)),
         }),
         None => None,
     };
-    let watched = match &config.metrics {
+    let metrics_listeners = match &config.metrics {
         Some(metrics) => Some(bind(&[metrics.listener()]).context("metrics listener")?),
         None => None,
     };
     let public = ListenerGroup {
         listeners: bind(&config.listeners)?,
-        front: front.clone(),
-        doors: doors(shares.public_limits(&config.limits)),
+        handler: handler.clone(),
+        connection_limit: connection_limit(shares.public_limits(&config.limits)),
     };
-    let mut houses: Vec<_> = [public].into_iter().chain(manages).collect();
-    if let Some(listeners) = watched {
+    let mut groups: Vec<_> = [public].into_iter().chain(admin_listeners).collect();
+    if let Some(listeners) = metrics_listeners {
         // Connections of the metrics listener are not counted in the metrics.
-        let counted: Vec<_> = houses.iter().map(|house| house.doors.clone()).collect();
-        let (metrics, directory) = (front.metrics().clone(), shared.directory.clone());
-        let page = MetricsEndpoint { metrics, doors: counted, directory, log: log.clone() };
-        houses.push(ListenerGroup {
+        let counted: Vec<_> = groups.iter().map(|group| group.connection_limit.clone()).collect();
+        let (metrics, directory) = (handler.metrics().clone(), shared.directory.clone());
+        let page = MetricsEndpoint { metrics, connection_limit: counted, directory, log: log.clone() };
+        groups.push(ListenerGroup {
             listeners,
-            front: front.uncounted(page.router(), config, &shared),
-            doors: doors(shares.management_limits(&config.limits)),
+            handler: handler.uncounted(page.router(), config, &shared),
+            connection_limit: connection_limit(shares.management_limits(&config.limits)),
         });
     }
-    let doors: Vec<_> = houses.iter().map(|house| house.doors.clone()).collect();
+    let connection_limit: Vec<_> = groups.iter().map(|group| group.connection_limit.clone()).collect();
     drop(inside);
 
     let mut server = Server::new_with_opt_and_conf(None, settings(config));
     server.bootstrap();
-    server.add_service(Workers { threads, houses, limits: config.limits.clone() });
+    server.add_service(Workers { threads, groups, limits: config.limits.clone() });
     tracing::info!(
         listeners = ?config.listeners.iter().map(|listener| listener.address.to_string()).collect::<Vec<_>>(),
         admin = config.admin.as_ref().map(|admin| admin.address.to_string()),
@@ -139,7 +140,7 @@ fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
         "ready"
     );
     let grace = config.server.shutdown_grace.duration();
-    let signals = Signals { doors, grace, log: log.clone(), closing };
+    let signals = Signals { connection_limit, grace, log: log.clone(), closing };
     server.run(RunArgs { shutdown_signal: Box::new(signals) });
     Ok(())
 }

@@ -54,7 +54,7 @@ pub(super) fn ignore_other_signals() -> io::Result<()> {
 #[derive(Clone)]
 pub(super) struct Signals {
     /// The connection limits of all listeners.
-    pub(super) doors: Vec<Arc<ConnectionLimit>>,
+    pub(super) connection_limit: Vec<Arc<ConnectionLimit>>,
     pub(super) grace: Duration,
     pub(super) log: LogWriter,
     /// Closes the store, as the last step.
@@ -72,19 +72,22 @@ impl Signals {
         loop {
             if now.load(Ordering::Relaxed) {
                 tracing::warn!(
-                    connections = open_connections(&self.doors),
+                    connections = open_connections(&self.connection_limit),
                     "SIGINT received, stopping immediately"
                 );
                 break;
             }
-            if open_connections(&self.doors) > 0 {
+            if open_connections(&self.connection_limit) > 0 {
                 quiet_since = None;
             } else if quiet_since.get_or_insert_with(Instant::now).elapsed() >= QUIET_PERIOD {
                 tracing::info!("all connections closed, stopping");
                 break;
             }
             if start.elapsed() >= self.grace {
-                tracing::warn!(connections = open_connections(&self.doors), "shutdown grace period expired");
+                tracing::warn!(
+                    connections = open_connections(&self.connection_limit),
+                    "shutdown grace period expired"
+                );
                 break;
             }
             std::thread::sleep(Duration::from_millis(10));

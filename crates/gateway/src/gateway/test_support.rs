@@ -12,7 +12,7 @@ use portcullis::{
 };
 
 /// Creates a handler for a configuration, over an empty store.
-pub(super) fn front(text: &str) -> ConnectionHandler {
+pub(super) fn handler(text: &str) -> ConnectionHandler {
     let clock = Arc::new(SystemClock::new());
     let shared = GatewayState {
         registry: Arc::new(Memory::new(clock.clone())),

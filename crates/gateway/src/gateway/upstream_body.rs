@@ -27,16 +27,16 @@ enum Driver {
     /// The connection is driven by a task of its own, which is aborted on drop.
     Spawned {
         _task: JoinSet<()>,
-        patience: LazyDeadline,
+        response_timeout: LazyDeadline,
     },
     Done,
 }
 
 impl Driver {
-    fn task(mut link: UpstreamConnection) -> Self {
+    fn task(mut connection: UpstreamConnection) -> Self {
         let mut task = JoinSet::new();
-        task.spawn(poll_fn(move |cx| link.drive(cx)));
-        Self::Spawned { _task: task, patience: LazyDeadline::new() }
+        task.spawn(poll_fn(move |cx| connection.drive(cx)));
+        Self::Spawned { _task: task, response_timeout: LazyDeadline::new() }
     }
 }
 
@@ -48,7 +48,7 @@ pub(super) struct UpstreamBody {
     waiting: bool,
     driver: Driver,
     /// The pool for the connection. `None` if the connection cannot be used again.
-    keep: Option<UpstreamPool>,
+    pool: Option<UpstreamPool>,
     request: Option<Progress>,
     /// An error that the next poll returns.
     failure: Option<BoxError>,
@@ -58,14 +58,14 @@ impl UpstreamBody {
     pub(super) fn new(
         body: Incoming,
         read_timeout: Duration,
-        link: UpstreamConnection,
-        keep: Option<UpstreamPool>,
+        connection: UpstreamConnection,
+        pool: Option<UpstreamPool>,
         request: Option<Progress>,
     ) -> Self {
         // The request body must make progress even if the response body is not polled.
         let uploads = request.as_ref().is_some_and(|request| !request.is_done());
-        let driver = if uploads { Driver::task(link) } else { Driver::Inline(link) };
-        let mut this = Self { body, read_timeout, waiting: false, driver, keep, request, failure: None };
+        let driver = if uploads { Driver::task(connection) } else { Driver::Inline(connection) };
+        let mut this = Self { body, read_timeout, waiting: false, driver, pool, request, failure: None };
         if this.body.is_end_stream() {
             this.keep_connection();
         }
@@ -75,22 +75,24 @@ impl UpstreamBody {
     /// Returns the connection to the pool, unless the upstream responded before the request was complete: it still has
     /// to read the rest.
     fn keep_connection(&mut self) {
-        if let Driver::Inline(link) = std::mem::replace(&mut self.driver, Driver::Done)
+        if let Driver::Inline(connection) = std::mem::replace(&mut self.driver, Driver::Done)
             && self.request.as_ref().is_none_or(Progress::is_done)
-            && let Some(keep) = &self.keep
+            && let Some(pool) = &self.pool
         {
-            keep.put(link);
+            pool.put(connection);
         }
     }
 
     /// Polls the response body. If no data is available, drives the connection and polls again.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let Driver::Inline(link) = &mut self.driver else { return Pin::new(&mut self.body).poll_frame(cx) };
+        let Driver::Inline(connection) = &mut self.driver else {
+            return Pin::new(&mut self.body).poll_frame(cx);
+        };
         // Only the connection, which is driven here, moves the body: a second wake-up is not needed.
         let still = &mut Context::from_waker(Waker::noop());
         let frame = Pin::new(&mut self.body).poll_frame(still);
         if frame.is_pending() {
-            let _ = link.drive(cx);
+            let _ = connection.drive(cx);
             return Pin::new(&mut self.body).poll_frame(still);
         }
         frame
@@ -133,20 +135,20 @@ impl Body for UpstreamBody {
                 Poll::Ready(frame.map(|frame| frame.map(clean).map_err(Into::into)))
             }
             Poll::Pending => {
-                let patience = match &mut this.driver {
-                    Driver::Inline(link) => &mut link.patience,
-                    Driver::Spawned { patience, .. } => patience,
+                let response_timeout = match &mut this.driver {
+                    Driver::Inline(connection) => &mut connection.response_timeout,
+                    Driver::Spawned { response_timeout, .. } => response_timeout,
                     Driver::Done => return Poll::Pending,
                 };
                 if !this.waiting {
                     this.waiting = true;
-                    patience.set(Instant::now() + this.read_timeout);
+                    response_timeout.set(Instant::now() + this.read_timeout);
                 }
-                while patience.poll(cx).is_ready() {
+                while response_timeout.poll(cx).is_ready() {
                     // An upstream that is still receiving the request body may read all of it before it continues.
                     match this.request.as_ref().map(Progress::last) {
                         Some(last) if last + this.read_timeout > Instant::now() => {
-                            patience.set(last + this.read_timeout);
+                            response_timeout.set(last + this.read_timeout);
                         }
                         _ => {
                             let stopped = "upstream stopped in the middle of the response";

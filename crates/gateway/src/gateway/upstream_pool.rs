@@ -36,7 +36,7 @@ thread_local! {
 }
 
 struct Idle {
-    link: UpstreamConnection,
+    upstream: UpstreamConnection,
     /// The number of further checks that the connection is kept for.
     rounds: u64,
 }
@@ -50,7 +50,7 @@ pub(super) struct UpstreamConnection {
     /// `None` when the connection is closed.
     connection: Option<Pin<Box<Connection<TokioIo<UpstreamStream>, RequestBody>>>>,
     pub(super) exchange: Arc<Exchange>,
-    pub(super) patience: LazyDeadline,
+    pub(super) response_timeout: LazyDeadline,
 }
 
 impl UpstreamConnection {
@@ -98,16 +98,16 @@ impl UpstreamPool {
     pub(super) fn get(&self) -> Option<UpstreamConnection> {
         IDLE.with_borrow_mut(|idle| {
             let stack = idle.get_mut(self.number)?;
-            std::iter::from_fn(|| stack.pop()).map(|idle| idle.link).find_map(|mut link| {
-                let free = link.is_free();
-                free.then_some(link)
+            std::iter::from_fn(|| stack.pop()).map(|idle| idle.upstream).find_map(|mut upstream| {
+                let free = upstream.is_free();
+                free.then_some(upstream)
             })
         })
     }
 
     /// Returns a connection to the pool after an exchange, unless a part of the request is still to be sent.
-    pub(super) fn put(&self, mut link: UpstreamConnection) {
-        if !link.is_free() {
+    pub(super) fn put(&self, mut upstream: UpstreamConnection) {
+        if !upstream.is_free() {
             return;
         }
         let rounds = self.time.as_secs().max(1);
@@ -117,7 +117,7 @@ impl UpstreamPool {
             }
             let stack = &mut idle[self.number];
             if stack.len() < self.connections {
-                stack.push(Idle { link, rounds });
+                stack.push(Idle { upstream, rounds });
             }
         });
     }
@@ -132,7 +132,7 @@ impl UpstreamPool {
             sender,
             connection: Some(Box::pin(connection)),
             exchange,
-            patience: LazyDeadline::new(),
+            response_timeout: LazyDeadline::new(),
         })
     }
 }
@@ -148,7 +148,7 @@ pub(super) async fn reap_idle() {
             for stack in &mut *idle {
                 stack.retain_mut(|idle| {
                     idle.rounds = idle.rounds.saturating_sub(1);
-                    idle.rounds > 0 && idle.link.is_free()
+                    idle.rounds > 0 && idle.upstream.is_free()
                 });
             }
         });

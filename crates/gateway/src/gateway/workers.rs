@@ -22,8 +22,8 @@ use crate::config::Limits;
 /// towards the limit.
 pub(super) struct ListenerGroup {
     pub(super) listeners: Vec<Listener>,
-    pub(super) front: ConnectionHandler,
-    pub(super) doors: Arc<ConnectionLimit>,
+    pub(super) handler: ConnectionHandler,
+    pub(super) connection_limit: Arc<ConnectionLimit>,
 }
 
 /// A service of Pingora's server. The server starts and stops it; its threads are its own.
@@ -33,7 +33,7 @@ pub(super) struct ListenerGroup {
 /// stream, which costs a sixth of a proxied request.
 pub(super) struct Workers {
     pub(super) threads: usize,
-    pub(super) houses: Vec<ListenerGroup>,
+    pub(super) groups: Vec<ListenerGroup>,
     pub(super) limits: Limits,
 }
 
@@ -41,20 +41,20 @@ impl Workers {
     fn start(&self, down: &ShutdownWatch, number: usize) -> io::Result<()> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let mut open = Vec::new();
-        for house in &self.houses {
-            let reception = Acceptor {
-                front: house.front.for_worker(),
-                doors: house.doors.clone(),
+        for group in &self.groups {
+            let acceptor = Acceptor {
+                handler: group.handler.for_worker(),
+                connection_limit: group.connection_limit.clone(),
                 handshake: self.limits.head_timeout.duration(),
                 down: down.clone(),
             };
-            for listener in &house.listeners {
-                open.push((reception.clone(), listener.try_clone()?));
+            for listener in &group.listeners {
+                open.push((acceptor.clone(), listener.try_clone()?));
             }
         }
         let work = async move {
             tokio::spawn(upstream_pool::reap_idle());
-            let all = open.into_iter().map(|(reception, listener)| reception.run(listener));
+            let all = open.into_iter().map(|(acceptor, listener)| acceptor.run(listener));
             if let Err(error) = try_join_all(all).await {
                 tracing::error!(%error, "worker failed to listen");
             }
@@ -75,7 +75,7 @@ impl Service for Workers {
             }
         }
         // From here on, only the workers own the sockets. A socket closes when the last worker drops it.
-        self.houses.clear();
+        self.groups.clear();
         let _ = down.wait_for(|down| *down).await;
     }
 

@@ -14,7 +14,7 @@ use portcullis::limit::{MinDataRate, RateMeter};
 
 /// The time that a client has left to read what is written to it.
 pub(super) struct WriteTimeout {
-    usage: ConnectionActivity,
+    activity: ConnectionActivity,
     meter: RateMeter,
     /// The time since when the stream waits for the client, or does not wait any more.
     since: Instant,
@@ -22,8 +22,8 @@ pub(super) struct WriteTimeout {
 }
 
 impl WriteTimeout {
-    pub(super) fn new(usage: ConnectionActivity, pace: MinDataRate) -> Self {
-        Self { usage, meter: pace.meter(), since: Instant::now(), waiting: None }
+    pub(super) fn new(activity: ConnectionActivity, pace: MinDataRate) -> Self {
+        Self { activity, meter: pace.meter(), since: Instant::now(), waiting: None }
     }
 
     /// Applies the write timeout. A pending write starts the wait, and fails when the time is used up. A completed
@@ -35,14 +35,14 @@ impl WriteTimeout {
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             if self.waiting.take().is_some() {
-                self.usage.set_write_blocked(false);
+                self.activity.set_write_blocked(false);
                 let now = Instant::now();
                 self.meter.set_waiting(now - std::mem::replace(&mut self.since, now));
             }
             return written;
         }
         let waiting = self.waiting.get_or_insert_with(|| {
-            self.usage.set_write_blocked(true);
+            self.activity.set_write_blocked(true);
             let now = Instant::now();
             self.meter.restore(now - std::mem::replace(&mut self.since, now));
             Box::pin(sleep_until(now + self.meter.time_left()))

@@ -168,8 +168,8 @@ impl Connection {
     }
 
     /// Reads the next frame. Returns `None` if none arrives in time, and an error if the connection is closed.
-    pub fn read(&mut self, patience: Duration) -> Result<Option<Frame>, Closed> {
-        let deadline = Instant::now() + patience;
+    pub fn read(&mut self, response_timeout: Duration) -> Result<Option<Frame>, Closed> {
+        let deadline = Instant::now() + response_timeout;
         loop {
             if let Some(head) = self.unread.first_chunk::<9>() {
                 let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);

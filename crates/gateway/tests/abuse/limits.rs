@@ -20,11 +20,11 @@ use crate::{
 const DRIP: Duration = Duration::from_millis(50);
 
 /// Sends a head, and then single bytes until the gateway closes the connection.
-fn drip(gateway: &Gateway, head: &[u8], patience: Duration) -> Exchange {
+fn drip(gateway: &Gateway, head: &[u8], response_timeout: Duration) -> Exchange {
     let mut wire = Wire::new(gateway.address);
     wire.stream.write_all(head).unwrap();
     let mut exchange = Exchange::default();
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + response_timeout;
     while Instant::now() < deadline {
         match wire.read(DRIP) {
             Some(true) => exchange.answers.extend(wire.next()),

@@ -162,8 +162,8 @@ impl Wire {
     }
 
     /// Reads once. Returns `false` if the connection is closed, and `None` if nothing arrives in time.
-    pub fn read(&mut self, patience: Duration) -> Option<bool> {
-        self.stream.set_read_timeout(Some(patience.max(Duration::from_millis(1)))).unwrap();
+    pub fn read(&mut self, response_timeout: Duration) -> Option<bool> {
+        self.stream.set_read_timeout(Some(response_timeout.max(Duration::from_millis(1)))).unwrap();
         let mut part = [0; 16 * 1024];
         match self.stream.read(&mut part) {
             Ok(0) => Some(false),
@@ -215,12 +215,12 @@ pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Exchange {
     let mut exchange = Exchange::default();
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let patience = if exchange.answers.is_empty() {
+        let response_timeout = if exchange.answers.is_empty() {
             deadline.saturating_duration_since(Instant::now())
         } else {
             QUIET
         };
-        let more = wire.read(patience);
+        let more = wire.read(response_timeout);
         while let Some(message) = wire.next() {
             if message.status() < 200 {
                 exchange.interim.push(message.status());

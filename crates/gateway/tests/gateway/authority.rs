@@ -28,9 +28,9 @@ async fn ask(admin: SocketAddr, token: &str, method: &str, path: &str, body: Opt
 }
 
 /// An admitted request of which only the head and one byte of the body were sent.
-struct Underway(TcpStream, String);
+struct PendingRequest(TcpStream, String);
 
-impl Underway {
+impl PendingRequest {
     fn begin(address: SocketAddr, target: &str, field: &str, content: &str) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -81,7 +81,7 @@ async fn credential_revoked_during_upload_changes_nothing() {
         ),
     ] {
         let (key, revoked) = key_of(tenant, caller).await;
-        let underway = Underway::begin(address, target, &format!("{field}{key}"), content);
+        let underway = PendingRequest::begin(address, target, &format!("{field}{key}"), content);
         assert_eq!(ask(admin, &token, "DELETE", &revoked, None).await.0, 204);
         let before = last().await;
         let answer = underway.end();

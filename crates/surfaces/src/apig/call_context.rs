@@ -117,7 +117,7 @@ impl CallContext {
 
     /// Returns the plan of the operator.
     pub(super) fn plan(&self) -> Option<PlanId> {
-        self.identity.caller().budgets.as_ref().map(|budgets| budgets.plan().id().clone())
+        self.identity.caller().buckets.as_ref().map(|buckets| buckets.plan().id().clone())
     }
 
     /// Returns the author of a change that requires an active subscription of the gateway.

@@ -72,7 +72,7 @@ pub fn router(surface: Apig) -> Router {
         .realm("apig")
         .lockout(surface.lockout.clone())
         .only_signed_content()
-        .intake(BodyBuffering::new(MAX_BODY_BYTES as u64, MinDataRate::default(), SIGNED_AT_ONCE));
+        .buffering(BodyBuffering::new(MAX_BODY_BYTES as u64, MinDataRate::default(), SIGNED_AT_ONCE));
     let guard = (
         signature.or(token),
         // The handlers check the scope for the app itself.

@@ -163,7 +163,7 @@ pub(super) async fn create(
     surface.require_active(&call.tenant).await?;
     let name = body.name(None)?.unwrap_or_else(|| default_api_client_name(&id));
     // A caller under a plan cannot create a caller without one.
-    let plan = call.identity.caller().budgets.as_ref().map(|budgets| budgets.plan().id().clone());
+    let plan = call.identity.caller().buckets.as_ref().map(|buckets| buckets.plan().id().clone());
     let otherwise = scoped_id(&call.tenant, &id)?;
     let caller = NewCaller { id, tenant: call.tenant.clone(), name, kind: CallerKind::ApiClient, plan };
     // The response must not reveal that another organization uses the id.

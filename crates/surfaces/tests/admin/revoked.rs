@@ -6,7 +6,7 @@ use portcullis_surfaces::admin::description;
 use serde_json::{Value, json};
 
 use super::Site;
-use crate::management::underway::{Case, Loss};
+use crate::management::pending_request::{Case, Loss};
 
 const ASKING: &str = "asking";
 const ADMINISTRATION: &str = "administration";

@@ -136,12 +136,12 @@ async fn removed_role_ends_at_once() {
 }
 
 /// A request in progress: it was admitted, and its body has not arrived.
-struct Underway<'a> {
+struct PendingRequest<'a> {
     stream: TcpStream,
     content: &'a str,
 }
 
-impl<'a> Underway<'a> {
+impl<'a> PendingRequest<'a> {
     async fn begin(site: &Site, token: &str, method: &str, path: &str, content: &'a str) -> Self {
         let mut stream = TcpStream::connect(site.server.address).await.unwrap();
         let head = format!(
@@ -179,7 +179,7 @@ async fn key_revoked_meanwhile_aborts_the_request() {
         let keys = site.post(&format!("{own}/keys"), json!({})).await.json();
         let (token, id) = (keys["key"].as_str().unwrap().to_owned(), keys["id"].as_str().unwrap());
         let key = format!("/tenants/administration/keys/{id}");
-        let underway = Underway::begin(&site, &token, "POST", callers, content).await;
+        let underway = PendingRequest::begin(&site, &token, "POST", callers, content).await;
         let answer = match away {
             "key" => site.delete(&key).await,
             "key disabled" => site.patch(&key, json!({ "status": "disabled" })).await,
@@ -214,8 +214,8 @@ async fn one_of_two_owners_disabling_each_other_remains() {
     let made = site.post(&format!("{callers}/second/keys"), json!({})).await.json();
     let content = r#"{"status":"disabled"}"#;
     let (one, other) = (format!("{callers}/second"), format!("{callers}/owner"));
-    let first = Underway::begin(&site, &site.owner, "PATCH", &one, content).await;
-    let second = Underway::begin(&site, made["key"].as_str().unwrap(), "PATCH", &other, content).await;
+    let first = PendingRequest::begin(&site, &site.owner, "PATCH", &one, content).await;
+    let second = PendingRequest::begin(&site, made["key"].as_str().unwrap(), "PATCH", &other, content).await;
     assert_eq!((first.end().await.0, second.end().await.0), (200, 401));
     site.world.settle().await;
     assert_eq!(site.get("/status").await.status, 200);

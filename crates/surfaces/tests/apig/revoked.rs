@@ -6,7 +6,7 @@ use portcullis_surfaces::apig::descriptions;
 use serde_json::{Value, json};
 
 use super::{APP, INSTANCE, PROJECT, Site};
-use crate::management::underway::{Case, Loss, Underway};
+use crate::management::pending_request::{Case, Loss, PendingRequest};
 
 const ASKING: &str = "asking";
 const RELEASE: &str = "DEFAULT_ENVIRONMENT_RELEASE_ID";
@@ -202,7 +202,7 @@ async fn subscription_lapsed_during_upload_changes_nothing() {
         if case.body.is_none() {
             continue;
         }
-        let underway = Underway::begin(site.server.address, &case).await;
+        let underway = PendingRequest::begin(site.server.address, &case).await;
         site.world.lapse("gateway").await;
         let before = site.world.directory.applied();
         let (status, answer) = underway.end().await;

@@ -6,7 +6,7 @@ use portcullis_surfaces::discue::description;
 use serde_json::Value;
 
 use super::{ID, OTHER, Site};
-use crate::management::underway::{Case, Loss, Underway};
+use crate::management::pending_request::{Case, Loss, PendingRequest};
 
 /// The calling key, and another key of its api client.
 const ASKING: &str = "MbCS6UB_m7NdvyDOE8st1";
@@ -79,7 +79,7 @@ async fn key_revoked_during_upload_denies_every_operation() {
 #[tokio::test]
 async fn subscription_lapsed_during_upload_changes_nothing() {
     let (site, key) = site().await;
-    let underway = Underway::begin(site.server.address, &case("create_api_key", &key)).await;
+    let underway = PendingRequest::begin(site.server.address, &case("create_api_key", &key)).await;
     site.world.lapse("org").await;
     let before = site.world.directory.applied();
     assert_eq!(underway.end().await.0, 402);

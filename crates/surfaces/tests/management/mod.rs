@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 pub mod fault_injection;
-pub mod underway;
+pub mod pending_request;
 
 use std::{
     net::{IpAddr, SocketAddr},

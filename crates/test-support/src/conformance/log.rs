@@ -328,7 +328,7 @@ fn answers(directory: &Directory, clock: &ManualClock, rounds: u32) -> Vec<Strin
             let found = directory.find(&format!("{name}{round}"));
             answers.push(found.as_ref().map_or("none".into(), |key| {
                 let caller = key.caller();
-                let plan = caller.budgets.as_ref().map(CallerBuckets::plan);
+                let plan = caller.buckets.as_ref().map(CallerBuckets::plan);
                 let (name, standing) = (&caller.name, caller.tenant().standing);
                 format!("{name} {:?} {plan:?} {standing:?} {} {:?}", caller.status, key.id, key.status())
             }));

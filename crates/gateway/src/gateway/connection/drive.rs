@@ -21,14 +21,14 @@ pub(super) enum DriveEnd {
 pub(super) async fn drive<C: Future<Output = hyper::Result<()>>>(
     limits: &Limits,
     mut connection: Pin<&mut C>,
-    usage: &ConnectionActivity,
+    activity: &ConnectionActivity,
     idle: Duration,
     mut down: watch::Receiver<bool>,
 ) -> hyper::Result<DriveEnd> {
     let ends = async {
         tokio::select! {
             () = sleep(limits.connection_age.duration()) => DriveEnd::Over,
-            () = usage.idle(limits.head_timeout.duration(), idle) => DriveEnd::Idle,
+            () = activity.idle(limits.head_timeout.duration(), idle) => DriveEnd::Idle,
             // If the sender is dropped, the server has stopped, too.
             _ = down.wait_for(|down| *down) => DriveEnd::Over,
         }
@@ -40,7 +40,7 @@ pub(super) async fn drive<C: Future<Output = hyper::Result<()>>>(
         if let Poll::Ready(served) = connection.as_mut().poll(cx) {
             return Poll::Ready(served.map(|()| DriveEnd::Closed));
         }
-        if usage.requests_exhausted() {
+        if activity.requests_exhausted() {
             return Poll::Ready(Ok(DriveEnd::Over));
         }
         ends.poll_next_unpin(cx).map(|end| Ok(end.unwrap_or(DriveEnd::Over)))
@@ -54,13 +54,13 @@ pub(super) async fn graceful_shutdown<C: Future<Output = hyper::Result<()>>>(
     limits: &Limits,
     mut connection: Pin<&mut C>,
     stop: fn(Pin<&mut C>),
-    usage: &ConnectionActivity,
+    activity: &ConnectionActivity,
 ) -> hyper::Result<()> {
-    if usage.is_fresh() {
+    if activity.is_fresh() {
         // The first request may be on its way. hyper would close the connection at once.
         tokio::select! {
             served = &mut connection => return served,
-            () = sleep(usage.close_grace(limits)) => {}
+            () = sleep(activity.close_grace(limits)) => {}
         }
     }
     stop(connection.as_mut());
@@ -68,6 +68,6 @@ pub(super) async fn graceful_shutdown<C: Future<Output = hyper::Result<()>>>(
         // The last frames must be sent, even if there is nothing to wait for.
         biased;
         served = &mut connection => served,
-        () = usage.drained(usage.close_grace(limits)) => Ok(()),
+        () = activity.drained(activity.close_grace(limits)) => Ok(()),
     }
 }

@@ -35,7 +35,7 @@ use portcullis::{
 
 /// The result of an import, or of a dry run.
 #[derive(Serialize)]
-struct Told<T> {
+struct ImportSummary<T> {
     #[serde(flatten)]
     imported: T,
     /// Whether the import was rolled back.
@@ -43,7 +43,7 @@ struct Told<T> {
 }
 
 fn import_response(imported: impl Serialize, dry_run: bool) -> ApiResponse {
-    ApiResponse::ok(&Told { imported, dry_run })
+    ApiResponse::ok(&ImportSummary { imported, dry_run })
 }
 
 /// A complete uploaded file, with the request that imports it.

@@ -39,12 +39,12 @@ impl Case {
 }
 
 /// An admitted request of whose body only one byte has arrived.
-pub struct Underway {
+pub struct PendingRequest {
     stream: TcpStream,
     rest: Vec<u8>,
 }
 
-impl Underway {
+impl PendingRequest {
     /// Sends the head of a request and one byte of its body. Returns when the server asks for the body.
     pub async fn begin(address: SocketAddr, case: &Case) -> Self {
         let content = case.body.clone().unwrap_or_default().into_bytes();
@@ -137,7 +137,7 @@ impl ManagedRegistry {
         (tenant, key): (&str, &str),
         loss: Loss,
     ) {
-        let underway = Underway::begin(server.address, case).await;
+        let underway = PendingRequest::begin(server.address, case).await;
         loss.take(&*self.memory, tenant, key, self.now()).await;
         let before = self.memory.last_change().await.unwrap();
         self.settle().await;
