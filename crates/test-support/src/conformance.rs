@@ -32,6 +32,7 @@ mod grants;
 mod idempotency;
 mod imports;
 mod listings;
+mod locked_changes;
 mod locks;
 mod log;
 mod secrets;
@@ -54,6 +55,7 @@ const AREAS: &[(&str, &[Promise])] = &[
     ("credentials", credentials::PROMISES),
     ("secrets", secrets::PROMISES),
     ("locks", locks::PROMISES),
+    ("locked_changes", locked_changes::PROMISES),
     ("batches", batches::PROMISES),
     ("idempotency", idempotency::PROMISES),
     ("units_of_work", units_of_work::PROMISES),

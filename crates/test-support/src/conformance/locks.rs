@@ -9,8 +9,8 @@ use portcullis::{
         MAX_LOCKS,
     },
     registry::{
-        AcquireLock, BreakLock, Command, CreateTenant, DeleteCaller, ImportEntity, NewLock, ProveLock,
-        Registry, RegistryError, RegistryExt, UpdateCaller, memory::Memory,
+        AcquireLock, BreakLock, Command, ImportEntity, NewLock, ProveLock, Registry, RegistryError,
+        RegistryExt, UpdateCaller, memory::Memory,
     },
 };
 use tokio::task::JoinSet;
@@ -30,18 +30,14 @@ pub(super) const PROMISES: &[Promise] = promises![
     imported_store_grants_greater_fences_than_its_source,
     lock_is_refreshed_only_while_active,
     broken_lock_is_lost_to_its_holder,
-    lock_holder_changes_the_locked_entity,
-    change_without_the_lock_is_rejected,
-    locked_caller_is_unchanged_until_the_lock_expires,
-    lock_protects_its_target_only,
     expired_locks_are_removed_by_the_next,
     one_of_many_concurrent_acquisitions_succeeds,
 ];
 
-const SECOND: Duration = Duration::from_secs(1);
-const NANOSECOND: Duration = Duration::from_nanos(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const NANOSECOND: Duration = Duration::from_nanos(1);
 
-async fn caller(registry: &dyn Registry, of: &str, name: &str) -> Caller {
+pub(super) async fn caller(registry: &dyn Registry, of: &str, name: &str) -> Caller {
     let _ = registry.create_tenant(tenant(of), &actor()).await;
     registry.create_caller(client(of, name), &actor()).await.unwrap()
 }
@@ -50,11 +46,15 @@ fn new_name(name: &str) -> CallerEdit {
     CallerEdit { name: Some(name.into()), ..CallerEdit::default() }
 }
 
-async fn rename(registry: &dyn Registry, caller: &Caller, name: &str) -> Result<Caller, RegistryError> {
+pub(super) async fn rename(
+    registry: &dyn Registry,
+    caller: &Caller,
+    name: &str,
+) -> Result<Caller, RegistryError> {
     registry.update_caller(&caller.tenant, &caller.id, None, new_name(name), &actor()).await
 }
 
-fn path(path: &str) -> LockTarget {
+pub(super) fn path(path: &str) -> LockTarget {
     LockTarget::Resource(path.parse().unwrap())
 }
 
@@ -63,17 +63,17 @@ fn lease(length: Duration) -> Lease {
 }
 
 /// Acquires a lock of one second, and returns it with its token.
-async fn acquired(registry: &dyn Registry, target: LockTarget) -> (Lock, LockToken) {
+pub(super) async fn acquired(registry: &dyn Registry, target: LockTarget) -> (Lock, LockToken) {
     let token = LockToken::generate();
     let new = NewLock { token: token.digest(), ..lock(target, SECOND) };
     (registry.acquire_lock(new, &actor()).await.unwrap(), token)
 }
 
-fn hold(lock: &Lock, token: &LockToken) -> Command {
+pub(super) fn hold(lock: &Lock, token: &LockToken) -> Command {
     ProveLock { id: lock.id.clone(), token: token.clone(), fence: lock.fence }.into()
 }
 
-fn update(caller: &Caller, name: &str) -> Command {
+pub(super) fn update(caller: &Caller, name: &str) -> Command {
     let (tenant, id) = (caller.tenant.clone(), caller.id.clone());
     UpdateCaller { tenant, id, expected: None, edit: new_name(name) }.into()
 }
@@ -312,102 +312,6 @@ async fn broken_lock_is_lost_to_its_holder(registry: Arc<dyn Registry>, _: Arc<M
     refused!(registry, RegistryError::LockLost, registry.execute(batch, &actor()));
     no_change!(registry, registry.release_lock(&lock.id, &token, &actor()));
     rename(&*registry, &caller, "new").await.unwrap();
-}
-
-async fn lock_holder_changes_the_locked_entity(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
-    let caller = caller(&*registry, "t", "name").await;
-    let (lock, token) = acquired(&*registry, LockTarget::Caller(caller.id.clone())).await;
-    clock.advance(SECOND - NANOSECOND);
-    let batch = vec![hold(&lock, &token), update(&caller, "one"), update(&caller, "two")];
-    let done = registry.execute(batch, &actor()).await.unwrap();
-    assert_eq!(done[0], Entity::Lock(lock.clone()));
-    assert_eq!(done[2], Entity::Caller(registry.caller(&caller.tenant, &caller.id).await.unwrap()));
-    // Only in the batch that proves the lock, and only after the proof.
-    refused!(registry, RegistryError::Locked(_), rename(&*registry, &caller, "three"));
-    let late = vec![update(&caller, "three"), hold(&lock, &token)];
-    refused!(registry, RegistryError::Locked(_), registry.execute(late, &actor()));
-    no_change!(registry, registry.execute(vec![hold(&lock, &token)], &actor()));
-
-    let delete =
-        DeleteCaller { tenant: caller.tenant.clone(), id: caller.id.clone(), expected: Some(3) }.into();
-    registry.execute(vec![hold(&lock, &token), delete], &actor()).await.unwrap();
-    refused!(registry, RegistryError::NotFound, registry.lock(&lock.id));
-}
-
-async fn change_without_the_lock_is_rejected(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
-    let caller = caller(&*registry, "t", "name").await;
-    let target = LockTarget::Caller(caller.id.clone());
-    let (earlier, earlier_token) = acquired(&*registry, target.clone()).await;
-    registry.break_lock(&earlier.id, &actor()).await.unwrap();
-    let (lock, token) = acquired(&*registry, target).await;
-    let (other, other_token) = acquired(&*registry, path("/a")).await;
-    let proof = |lock: &Lock, token: &LockToken, fence| {
-        ProveLock { id: lock.id.clone(), token: token.clone(), fence }.into()
-    };
-    for (proof, lost) in [
-        (proof(&lock, &LockToken::generate(), lock.fence), true),
-        (proof(&lock, &earlier_token, lock.fence), true),
-        (proof(&lock, &token, earlier.fence), true),
-        (proof(&lock, &token, lock.fence + 1), true),
-        (proof(&earlier, &earlier_token, earlier.fence), true),
-        // The proven lock is not the conflicting one.
-        (proof(&other, &other_token, other.fence), false),
-    ] {
-        let about = format!("{proof:?}");
-        let before = registry.snapshot().await.unwrap();
-        let batch = vec![CreateTenant(tenant("u")).into(), proof, update(&caller, "new")];
-        match registry.execute(batch, &actor()).await {
-            Err(RegistryError::LockLost) => assert!(lost, "{about}"),
-            Err(RegistryError::Locked(shown)) => assert!(!lost && *shown == lock, "{about}"),
-            outcome => panic!("{about}: {outcome:?}"),
-        }
-        assert_unchanged!(registry, before);
-    }
-    clock.advance(SECOND);
-    let batch = vec![hold(&lock, &token), update(&caller, "new")];
-    refused!(registry, RegistryError::LockLost, registry.execute(batch, &actor()));
-}
-
-async fn locked_caller_is_unchanged_until_the_lock_expires(
-    registry: Arc<dyn Registry>,
-    clock: Arc<ManualClock>,
-) {
-    let caller = caller(&*registry, "t", "name").await;
-    let lock = registry.acquire_lock(lock_on(&caller, SECOND), &actor()).await.unwrap();
-    clock.advance(SECOND - NANOSECOND);
-    match rename(&*registry, &caller, "new").await {
-        Err(RegistryError::Locked(shown)) => assert_eq!(*shown, lock),
-        other => panic!("{other:?}"),
-    }
-    refused!(registry, RegistryError::Locked(_), rename(&*registry, &caller, "new"));
-    // Even an edit that would change nothing fails.
-    refused!(registry, RegistryError::Locked(_), rename(&*registry, &caller, "name"));
-    refused!(
-        registry,
-        RegistryError::Locked(_),
-        registry.delete_caller(&caller.tenant, &caller.id, None, &actor())
-    );
-    clock.advance(NANOSECOND);
-    rename(&*registry, &caller, "new").await.unwrap();
-    registry.delete_caller(&caller.tenant, &caller.id, None, &actor()).await.unwrap();
-}
-
-async fn lock_protects_its_target_only(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
-    let ours = caller(&*registry, "t", "name").await;
-    let neighbour = caller(&*registry, "t", "neighbour").await;
-    let theirs = caller(&*registry, "u", "name").await;
-    // On another caller, on a path, and on this caller but for another tenant.
-    registry.acquire_lock(lock_on(&neighbour, SECOND), &actor()).await.unwrap();
-    registry.acquire_lock(lock(path("/name"), SECOND), &actor()).await.unwrap();
-    let foreign = NewLock { tenant: Some(theirs.tenant.clone()), ..lock_on(&ours, SECOND) };
-    registry.acquire_lock(foreign, &actor()).await.unwrap();
-    rename(&*registry, &ours, "new").await.unwrap();
-
-    let own = NewLock { tenant: Some(ours.tenant.clone()), ..lock_on(&ours, SECOND) };
-    let own = registry.acquire_lock(own, &actor()).await.unwrap();
-    refused!(registry, RegistryError::Locked(_), rename(&*registry, &ours, "newer"));
-    registry.break_lock(&own.id, &actor()).await.unwrap();
-    registry.delete_caller(&ours.tenant, &ours.id, None, &actor()).await.unwrap();
 }
 
 async fn expired_locks_are_removed_by_the_next(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
