@@ -19,8 +19,8 @@ macro_rules! commands {
     ($($operation:ident: $method:ident -> $output:ty,)+) => {
         /// Any single operation, for a list whose length and order are decided at run time.
         ///
-        /// Where the operations are known, pass them to [`run`](super::RegistryExt::run), which returns the type of
-        /// each result.
+        /// Pass operations that are known in advance to [`run`](super::RegistryExt::run), which returns the type of each
+        /// result.
         #[derive(Debug, Clone)]
         #[non_exhaustive]
         pub enum Command {

@@ -18,7 +18,7 @@
 //! the response to a deletion has only `_links`. Every error body is exactly `{"title","status"}`. The key in
 //! `X-API-KEY` determines the organization; the path does not name it.
 //!
-//! Where the contract is silent:
+//! The contract does not say the following:
 //!
 //! * A blank body counts as absent. Members that the contract does not define are ignored, and `null` is an absent
 //!   member. A repeated member is 400, and so are a member of the wrong type and a body beyond 64 KiB.

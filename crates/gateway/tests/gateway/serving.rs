@@ -75,8 +75,8 @@ async fn tls_handshake_needs_a_permit_and_has_a_timeout() {
     while !metrics().await.contains("portcullis_open_connections 0") {}
     let mut read = [0; 1];
     let mut silent: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
-    let turned_away = silent.pop().unwrap().read(&mut read);
-    assert!(matches!(turned_away, Ok(0) | Err(_)), "there is no third place");
+    let rejected = silent.pop().unwrap().read(&mut read);
+    assert!(matches!(rejected, Ok(0) | Err(_)), "there is no third place");
     for mut silent in silent {
         silent.set_read_timeout(Some(PATIENCE)).unwrap();
         assert_eq!(silent.read(&mut read).unwrap(), 0, "its time is over");
