@@ -3,6 +3,7 @@
 mod caching;
 mod content_digest;
 mod headers;
+mod identity;
 mod matched_route;
 mod path;
 mod permit;
@@ -11,6 +12,7 @@ mod upstream;
 pub use content_digest::{DigestMismatch, DigestVerifier};
 pub use headers::RateLimitFields;
 pub(crate) use headers::RateLimitReport;
+pub use identity::Identity;
 pub use matched_route::MatchedRoute;
 pub(crate) use permit::Permit;
 pub use permit::{Committed, Permits};
@@ -20,42 +22,10 @@ use std::{net::IpAddr, sync::Arc};
 use http::{HeaderName, Uri};
 
 use crate::{
-    directory::{CallerEntry, KeyEntry},
+    directory::CallerEntry,
     media::MediaType,
-    model::{Authority, CallerKind, CredentialId},
     normalize_path::PathRules,
 };
-
-/// The recognised caller and its credential, both in the state in which the request was decided.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    /// The credential.
-    pub key: Arc<KeyEntry>,
-}
-
-impl Identity {
-    /// Returns the credential's caller.
-    #[must_use]
-    pub fn caller(&self) -> &CallerEntry {
-        self.key.caller()
-    }
-
-    /// Returns the authority of the credential, for the [`Actor`](crate::model::Actor) of a change that was requested
-    /// from `address`.
-    #[must_use]
-    pub fn authority(&self, address: Option<IpAddr>) -> Authority {
-        let (key, caller) = (&self.key, self.caller());
-        let is_the_app = caller.kind() == CallerKind::APP && key.id == CredentialId::from(&caller.id);
-        Authority {
-            tenant: caller.tenant().id.clone(),
-            caller: caller.id.clone(),
-            credential: (!is_the_app).then(|| key.id.clone()),
-            scopes: key.scopes.clone(),
-            role: caller.role(),
-            address,
-        }
-    }
-}
 
 /// The results of the policies that admitted a request, and the permits that they acquired.
 ///

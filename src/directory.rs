@@ -70,18 +70,18 @@ impl Hasher for FirstBytes {
 pub struct Directory {
     peppers: ArcSwap<Peppers>,
     tenants: HashMap<TenantId, Arc<TenantSlot>>,
-    key_count: HashMap<[u8; 16], Arc<KeyEntry>, BuildHasherDefault<FirstBytes>>,
+    keys: HashMap<[u8; 16], Arc<KeyEntry>, BuildHasherDefault<FirstBytes>>,
     apps: Apps,
-    buckets: HashMap<PlanId, Arc<PlanRules>>,
+    plan_rules: HashMap<PlanId, Arc<PlanRules>>,
     caller_locks: HashMap<CallerId, Arc<[Arc<Lock>]>>,
     resource_locks: HashMap<Box<str>, Arc<[Arc<Lock>]>>,
-    locks: AtomicUsize,
+    lock_count: AtomicUsize,
     /// The number of keys that are stored by their SHA-256.
-    by_sha256: AtomicUsize,
+    sha256_key_count: AtomicUsize,
     /// The address lists of callers that have one.
     acls: HashMap<CallerId, Arc<Acl>>,
     /// The number of address lists.
-    held: AtomicUsize,
+    acl_count: AtomicUsize,
     /// The routes that callers have grants for, sorted.
     granted: HashMap<CallerId, Arc<[RouteName]>>,
     throttles: Throttles,
@@ -100,15 +100,15 @@ impl Directory {
         Self {
             peppers: ArcSwap::from_pointee(peppers),
             tenants: HashMap::new(),
-            key_count: HashMap::default(),
+            keys: HashMap::default(),
             apps: Apps::default(),
-            buckets: HashMap::new(),
+            plan_rules: HashMap::new(),
             caller_locks: HashMap::new(),
             resource_locks: HashMap::new(),
-            locks: AtomicUsize::new(0),
-            by_sha256: AtomicUsize::new(0),
+            lock_count: AtomicUsize::new(0),
+            sha256_key_count: AtomicUsize::new(0),
             acls: HashMap::new(),
-            held: AtomicUsize::new(0),
+            acl_count: AtomicUsize::new(0),
             granted: HashMap::new(),
             throttles: Throttles::default(),
             applied_seq: watch::Sender::new(0),
@@ -134,7 +134,7 @@ impl Directory {
             return None;
         }
         let sha256 = Sha256::digest(presented).into();
-        let keys = self.key_count.pin();
+        let keys = self.keys.pin();
         self.peppers.load().digests_of_sha256(&sha256).find_map(|digest| {
             let key = keys.get(&digest.prefix())?;
             (key.digest == digest && key.by_sha256).then(|| key.clone())
@@ -144,7 +144,7 @@ impl Directory {
     /// Returns `true` if there are keys that were imported as a SHA-256.
     #[must_use]
     pub fn has_by_sha256(&self) -> bool {
-        self.by_sha256.load(Ordering::Acquire) > 0
+        self.sha256_key_count.load(Ordering::Acquire) > 0
     }
 
     /// Returns the signing credential with this access key, with its caller. Disabled and expired credentials are
@@ -161,7 +161,7 @@ impl Directory {
     }
 
     fn digests_of(&self, text: &str) -> Option<Arc<KeyEntry>> {
-        let keys = self.key_count.pin();
+        let keys = self.keys.pin();
         self.peppers.load().digests(text).find_map(|digest| {
             let key = keys.get(&digest.prefix())?;
             (key.digest == digest && !key.by_sha256).then(|| key.clone())
@@ -198,7 +198,7 @@ impl Directory {
         safe: bool,
         now: Timestamp,
     ) -> Option<Arc<Lock>> {
-        if self.locks.load(Ordering::Acquire) == 0 {
+        if self.lock_count.load(Ordering::Acquire) == 0 {
             return None;
         }
         let tenant = caller.map(|caller| caller.tenant().id.clone());
@@ -216,7 +216,7 @@ impl Directory {
     /// Returns `true` if a caller may call from this address.
     #[must_use]
     pub fn address_allowed(&self, caller: &CallerId, address: Option<IpAddr>) -> bool {
-        self.held.load(Ordering::Acquire) == 0
+        self.acl_count.load(Ordering::Acquire) == 0
             || self.acls.pin().get(caller).is_none_or(|acl| acl.allows(address))
     }
 
@@ -246,8 +246,8 @@ impl Directory {
 
     /// Returns the number of credentials.
     #[must_use]
-    pub fn keys(&self) -> usize {
-        self.key_count.len()
+    pub fn key_count(&self) -> usize {
+        self.keys.len()
     }
 
     /// Returns the credentials that were used in the second of this moment or later, with the time of use. Times
@@ -258,7 +258,7 @@ impl Directory {
         // would never be reported.
         let since = |used: &Timestamp| used.as_second() >= moment.as_second();
         let used = |key: &Arc<KeyEntry>| Some((key.id.clone(), key.used().filter(since)?));
-        self.key_count.pin().values().filter_map(used).collect()
+        self.keys.pin().values().filter_map(used).collect()
     }
 }
 

@@ -78,7 +78,7 @@ impl Admission {
         }
         let Some((report, buckets)) = self.report.as_ref().zip(self.buckets()) else { return };
         if report.fields.ietf_draft_10 {
-            headers.insert(&RATE_LIMIT_POLICY, buckets.budget().described(policy_field).clone());
+            headers.insert(&RATE_LIMIT_POLICY, buckets.rules().described(policy_field).clone());
             headers.insert(&RATE_LIMIT, state_field(buckets, report));
         }
         if report.fields.x_ratelimit {

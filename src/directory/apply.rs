@@ -79,7 +79,7 @@ impl Directory {
                 self.hide(&credential.digest);
                 index.remove_key(&credential.caller, &credential.id);
             }
-            Entity::Plan(plan) => drop(self.buckets.pin().remove(plan.id())),
+            Entity::Plan(plan) => drop(self.plan_rules.pin().remove(plan.id())),
             Entity::Quota(quota) => self.throttles.remove_quota(&mut index.rules, &quota),
             Entity::Throttle(throttle) => self.throttles.remove_throttle(&mut index.rules, &throttle),
             Entity::Grant(grant) => {
@@ -128,14 +128,14 @@ impl Directory {
             tracing::error!(caller = %caller.id, ?quota, "app ignored: unknown quota");
             return;
         }
-        let budget = caller.plan.as_ref().and_then(|plan| self.buckets.pin().get(plan).cloned());
-        if caller.plan.is_some() && budget.is_none() {
+        let rules = caller.plan.as_ref().and_then(|plan| self.plan_rules.pin().get(plan).cloned());
+        if caller.plan.is_some() && rules.is_none() {
             // An unknown caller is better than one without its limits.
             tracing::error!(caller = %caller.id, plan = ?caller.plan, "caller ignored: unknown plan");
             return;
         }
         let before = index.caller(&caller.id);
-        let after = CallerEntry::new(caller, tenant, budget, before.map(|before| &**before));
+        let after = CallerEntry::new(caller, tenant, rules, before.map(|before| &**before));
         self.show(index.insert(after));
         match caller.app().zip(index.caller(&caller.id).cloned()) {
             Some((app, entry)) => {
@@ -154,7 +154,7 @@ impl Directory {
         };
         let scopes = index.scopes(&credential.scopes);
         let mut key = KeyEntry::new(credential, scopes, caller);
-        let keys = self.key_count.pin();
+        let keys = self.keys.pin();
         if let Some(before) = keys.get(&key.digest.prefix()).filter(|before| before.id == key.id) {
             key.copy_last_use(before);
         }
@@ -172,9 +172,9 @@ impl Directory {
     }
 
     fn put_plan(&self, index: &mut WriterIndex, plan: Plan) {
-        let budget = Arc::new(PlanRules::new(plan));
-        self.buckets.pin().insert(budget.plan().id().clone(), budget.clone());
-        let after: Vec<_> = index.callers().filter_map(|caller| caller.with_rules(&budget)).collect();
+        let rules = Arc::new(PlanRules::new(plan));
+        self.plan_rules.pin().insert(rules.plan().id().clone(), rules.clone());
+        let after: Vec<_> = index.callers().filter_map(|caller| caller.with_rules(&rules)).collect();
         for caller in after {
             let id = caller.id.clone();
             self.show(index.insert(caller));
@@ -186,19 +186,19 @@ impl Directory {
 
     /// Publishes the present state of keys and of their callers.
     fn show(&self, keys: impl IntoIterator<Item = Arc<KeyEntry>>) {
-        let map = self.key_count.pin();
+        let map = self.keys.pin();
         for key in keys {
             let now = usize::from(key.by_sha256);
             let before =
                 map.insert(key.digest.prefix(), key).map_or(0, |before| usize::from(before.by_sha256));
-            self.by_sha256.fetch_add(now.wrapping_sub(before), Ordering::AcqRel);
+            self.sha256_key_count.fetch_add(now.wrapping_sub(before), Ordering::AcqRel);
         }
     }
 
     /// Removes the key with this digest from the view of decisions.
     pub(super) fn hide(&self, digest: &Digest) {
-        if self.key_count.pin().remove(&digest.prefix()).is_some_and(|key| key.by_sha256) {
-            self.by_sha256.fetch_sub(1, Ordering::AcqRel);
+        if self.keys.pin().remove(&digest.prefix()).is_some_and(|key| key.by_sha256) {
+            self.sha256_key_count.fetch_sub(1, Ordering::AcqRel);
         }
     }
 
@@ -207,12 +207,12 @@ impl Directory {
         match acl {
             Some(acl) => {
                 if acls.insert(caller.clone(), Arc::new(acl.clone())).is_none() {
-                    self.held.fetch_add(1, Ordering::AcqRel);
+                    self.acl_count.fetch_add(1, Ordering::AcqRel);
                 }
             }
             None => {
                 if acls.remove(caller).is_some() {
-                    self.held.fetch_sub(1, Ordering::AcqRel);
+                    self.acl_count.fetch_sub(1, Ordering::AcqRel);
                 }
             }
         }
@@ -263,6 +263,6 @@ impl Directory {
                 (before, after)
             }
         };
-        self.locks.fetch_add(after.wrapping_sub(before), Ordering::AcqRel);
+        self.lock_count.fetch_add(after.wrapping_sub(before), Ordering::AcqRel);
     }
 }

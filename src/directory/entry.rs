@@ -72,7 +72,7 @@ impl CallerEntry {
     pub(super) fn new(
         caller: &Caller,
         tenant: Arc<TenantSlot>,
-        budget: Option<Arc<PlanRules>>,
+        rules: Option<Arc<PlanRules>>,
         before: Option<&Self>,
     ) -> Self {
         let buckets = before.and_then(|before| before.buckets.as_ref());
@@ -87,24 +87,24 @@ impl CallerEntry {
                 CallerKind::Administrator(role) => Kind::Administrator(role),
             },
             is_removed: AtomicBool::new(false),
-            buckets: budget.map(|budget| match buckets {
-                Some(buckets) => buckets.with_rules(budget),
-                None => CallerBuckets::new(budget),
+            buckets: rules.map(|rules| match buckets {
+                Some(buckets) => buckets.with_rules(rules),
+                None => CallerBuckets::new(rules),
             }),
             tenant,
         }
     }
 
     /// Returns the entry with the new values of a plan; `None` if the caller is not on it.
-    pub(super) fn with_rules(&self, budget: &Arc<PlanRules>) -> Option<Self> {
-        let buckets = self.buckets.as_ref().filter(|old| old.plan().id() == budget.plan().id())?;
+    pub(super) fn with_rules(&self, rules: &Arc<PlanRules>) -> Option<Self> {
+        let buckets = self.buckets.as_ref().filter(|old| old.plan().id() == rules.plan().id())?;
         Some(Self {
             id: self.id.clone(),
             name: self.name.clone(),
             status: self.status,
             kind: self.kind,
             is_removed: AtomicBool::new(false),
-            buckets: Some(buckets.with_rules(budget.clone())),
+            buckets: Some(buckets.with_rules(rules.clone())),
             tenant: self.tenant.clone(),
         })
     }

@@ -18,7 +18,7 @@ impl Directory {
     /// Returns the credential with this digest, with its caller. Disabled and expired credentials are included.
     #[must_use]
     pub fn find_by_digest(&self, digest: Digest) -> Option<Arc<KeyEntry>> {
-        let keys = self.key_count.pin();
+        let keys = self.keys.pin();
         keys.get(&digest.prefix()).filter(|key| key.digest == digest).cloned()
     }
 

@@ -149,7 +149,7 @@ impl Directory {
 
     pub(super) fn hide_key(&self, key: &KeyEntry) {
         // Another credential may have the digest by now.
-        if self.key_count.pin().get(&key.digest.prefix()).is_some_and(|found| found.id == key.id) {
+        if self.keys.pin().get(&key.digest.prefix()).is_some_and(|found| found.id == key.id) {
             self.hide(&key.digest);
         }
     }
@@ -287,6 +287,6 @@ impl Directory {
             self.edit_locks(target, |locks| locks.retain(|lock| seen.locks.contains(lock.id.as_str())));
         }
         self.tenants.pin().retain(|id, _| seen.tenants.contains(id));
-        self.buckets.pin().retain(|id, _| seen.plans.contains(id));
+        self.plan_rules.pin().retain(|id, _| seen.plans.contains(id));
     }
 }

@@ -83,7 +83,7 @@ fn key_imported_as_sha256_is_found_by_its_text() {
 #[test]
 fn presence_of_sha256_keys_follows_every_change() {
     let world = Fixture::new();
-    let count = || world.directory.by_sha256.load(Ordering::Acquire);
+    let count = || world.directory.sha256_key_count.load(Ordering::Acquire);
     world.key();
     assert_eq!((count(), world.directory.has_by_sha256()), (0, false));
     let first = by_sha256(&world, "a");
@@ -104,7 +104,7 @@ fn presence_of_sha256_keys_follows_every_change() {
     let mut gone = None;
     world.edit_caller(|caller| gone = Some(caller.clone()));
     world.change(ChangeKind::Deleted, Entity::Caller(gone.unwrap()));
-    assert_eq!((count(), world.directory.keys()), (0, 0));
+    assert_eq!((count(), world.directory.key_count()), (0, 0));
 }
 
 #[test]

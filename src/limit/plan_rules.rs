@@ -123,29 +123,29 @@ pub struct CallerBuckets {
 impl CallerBuckets {
     /// Creates full buckets.
     #[must_use]
-    pub fn new(budget: Arc<PlanRules>) -> Self {
-        let buckets = Buckets::Own(budget.rules.iter().map(|_| Bucket::default()).collect());
-        Self { rules: budget, buckets }
+    pub fn new(rules: Arc<PlanRules>) -> Self {
+        let buckets = Buckets::Own(rules.rules.iter().map(|_| Bucket::default()).collect());
+        Self { rules, buckets }
     }
 
     /// Returns the buckets of the caller under another or a changed plan. A limit whose name existed before retains
     /// the number of consumed requests, whatever its values are now.
     #[must_use]
-    pub fn with_rules(&self, budget: Arc<PlanRules>) -> Self {
-        let (before, after) = (self.rules.plan.limits(), budget.plan.limits());
+    pub fn with_rules(&self, rules: Arc<PlanRules>) -> Self {
+        let (before, after) = (self.rules.plan.limits(), rules.plan.limits());
         let same = before.iter().map(Limit::name).eq(after.iter().map(Limit::name))
-            && self.rules.rules.iter().zip(&budget.rules).all(|(before, after)| before.reads_like(after));
+            && self.rules.rules.iter().zip(&rules.rules).all(|(before, after)| before.reads_like(after));
         if let (true, Buckets::Own(piece)) = (same, &self.buckets) {
-            return Self { rules: budget, buckets: Buckets::Own(piece.clone()) };
+            return Self { rules, buckets: Buckets::Own(piece.clone()) };
         }
         let kept = |(limit, rule): (&Limit, &Gcra)| {
             let at = before.iter().position(|old| old.name() == limit.name())?;
             let (place, old) = (self.buckets.slot(at)?, self.rules.rules.get(at)?);
             Some(if old.reads_like(rule) { place } else { place.carried(old.scale()) })
         };
-        let places = after.iter().zip(&budget.rules).map(|limit| kept(limit).unwrap_or_else(BucketSlot::new));
+        let places = after.iter().zip(&rules.rules).map(|limit| kept(limit).unwrap_or_else(BucketSlot::new));
         let buckets = Buckets::Kept(Box::new(places.collect()));
-        Self { rules: budget, buckets }
+        Self { rules, buckets }
     }
 
     /// Returns the plan in force.
@@ -156,7 +156,7 @@ impl CallerBuckets {
 
     /// Returns the rules that all callers on the plan share.
     #[must_use]
-    pub fn budget(&self) -> &PlanRules {
+    pub fn rules(&self) -> &PlanRules {
         &self.rules
     }
 

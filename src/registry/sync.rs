@@ -144,7 +144,7 @@ impl Follower {
         self.batch = BATCH;
         self.known = self.registry.mark(seq).await?;
         self.directory.set_following(if complete { then } else { Following::Incomplete });
-        tracing::warn!(change = seq, keys = self.directory.keys(), "everything was reloaded");
+        tracing::warn!(change = seq, keys = self.directory.key_count(), "everything was reloaded");
         // Pause, so that many such changes do not keep the process busy with reloading alone.
         sleep(begun.elapsed()).await;
         Ok(())

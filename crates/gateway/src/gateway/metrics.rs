@@ -248,7 +248,7 @@ impl Collector for MetricsEndpoint {
         }
         for (name, help, value) in [
             ("open_connections", "Open connections", u64::from(open_connections(&self.connection_limit))),
-            ("directory_keys", "Keys in the directory", self.directory.keys() as u64),
+            ("directory_keys", "Keys in the directory", self.directory.key_count() as u64),
             (
                 "directory_applied_change",
                 "Sequence number of the last registry change that the directory has applied",

@@ -135,7 +135,7 @@ fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
         listeners = ?config.listeners.iter().map(|listener| listener.address.to_string()).collect::<Vec<_>>(),
         admin = config.admin.as_ref().map(|admin| admin.address.to_string()),
         routes = config.routes.len(),
-        keys = shared.directory.keys(),
+        keys = shared.directory.key_count(),
         change = shared.directory.applied(),
         "ready"
     );

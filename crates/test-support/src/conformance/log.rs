@@ -323,7 +323,7 @@ async fn waiting_ends_with_the_next_change(registry: Arc<dyn Registry>, _: Arc<M
 
 /// Returns the answers of a directory for every key and path of all rounds.
 fn answers(directory: &Directory, clock: &ManualClock, rounds: u32) -> Vec<String> {
-    let mut answers = vec![format!("{} keys at {}", directory.keys(), directory.applied())];
+    let mut answers = vec![format!("{} keys at {}", directory.key_count(), directory.applied())];
     for round in 0..rounds {
         let tenant = directory.tenant(&format!("t{round}").parse().unwrap());
         answers.push(format!("{tenant:?}"));
