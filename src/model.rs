@@ -22,6 +22,7 @@ mod pepper;
 mod period;
 mod plan;
 mod quota;
+mod scope;
 mod seal;
 mod secret;
 mod tenant;
@@ -34,7 +35,7 @@ pub use app_code::AppCode;
 pub use authority::Authority;
 pub use caller::{App, Caller, CallerEdit, CallerKind, Creator, Role, Status};
 pub use change::{Actor, Change, ChangeKind, Entity, EntityKind, Seq};
-pub use credential::{Access, Credential, CredentialEdit, CredentialKind, Resource, Scope, Scopes};
+pub use credential::{Credential, CredentialEdit, CredentialKind};
 pub use grant::{Grant, GrantRole};
 pub use id::{
     BindingId, CallerId, CredentialId, EnvironmentId, GrantId, InvalidId, LockId, PlanId, QuotaId, RouteName,
@@ -47,6 +48,7 @@ pub use pepper::{Digest, Pepper, Peppers};
 pub use period::{Period, TimeUnit};
 pub use plan::{InvalidPlan, Limit, MAX_LIMITS, Plan, WindowGuarantee};
 pub use quota::{BoundQuota, Quota};
+pub use scope::{Access, Resource, Scope, Scopes};
 pub use seal::{SealKey, Sealed, Sealer, UnsealError};
 pub use secret::Secret;
 pub use tenant::{ADMIN_TENANT, ApigInstance, SubscriptionStatus, Tenant, TenantEdit};
