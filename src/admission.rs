@@ -21,11 +21,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderName, Uri};
 
-use crate::{
-    directory::CallerEntry,
-    media::MediaType,
-    normalize_path::PathRules,
-};
+use crate::{directory::CallerEntry, media::MediaType, normalize_path::PathRules};
 
 /// The results of the policies that admitted a request, and the permits that they acquired.
 ///

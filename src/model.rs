@@ -48,7 +48,7 @@ pub use pepper::{Digest, Pepper, Peppers};
 pub use period::{Period, TimeUnit};
 pub use plan::{InvalidPlan, Limit, MAX_LIMITS, Plan, WindowGuarantee};
 pub use quota::{BoundQuota, Quota};
-pub use scope::{Access, Resource, Scope, Scopes};
+pub use scope::{Access, InvalidScope, Resource, Scope, Scopes};
 pub use seal::{SealKey, Sealed, Sealer, UnsealError};
 pub use secret::Secret;
 pub use tenant::{ADMIN_TENANT, ApigInstance, SubscriptionStatus, Tenant, TenantEdit};

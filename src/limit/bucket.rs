@@ -48,14 +48,14 @@ pub(super) enum Outcome {
 
 impl Gcra {
     pub(super) fn new(limit: &Limit) -> Self {
-        let burst = NonZeroU32::new(limit.burst()).unwrap_or(NonZeroU32::MIN);
+        let burst = NonZeroU32::new(limit.burst_size()).unwrap_or(NonZeroU32::MIN);
         let quota =
             Quota::with_period(limit.interval()).unwrap_or(Quota::per_second(burst)).allow_burst(burst);
         let interval = u64::try_from(limit.interval().as_nanos()).unwrap_or(u64::MAX);
         Self {
             limiter: RateLimiter::new(quota, Relative, Present),
             interval,
-            full: interval.saturating_mul(u64::from(limit.burst())),
+            full: interval.saturating_mul(u64::from(limit.burst_size())),
         }
     }
 

@@ -139,6 +139,95 @@ impl Limit {
         }
     }
 
+    /// Creates the limit `second` of `quota` requests a second, all of which may arrive at once.
+    ///
+    /// # Panics
+    /// If `quota` is 0.
+    #[must_use]
+    #[track_caller]
+    pub fn per_second(quota: u32) -> Self {
+        Self::constant("second", quota, 1)
+    }
+
+    /// Creates the limit `minute` of `quota` requests a minute, all of which may arrive at once.
+    ///
+    /// ```
+    /// use portcullis::model::Limit;
+    ///
+    /// // 600 a minute in the long run, 50 of them at once: one more every 0.1 s
+    /// let limit = Limit::per_minute(600).burst(50);
+    /// assert_eq!(limit.interval().as_millis(), 100);
+    /// ```
+    ///
+    /// # Panics
+    /// If `quota` is 0.
+    #[must_use]
+    #[track_caller]
+    pub fn per_minute(quota: u32) -> Self {
+        Self::constant("minute", quota, 60)
+    }
+
+    /// Creates the limit `hour` of `quota` requests an hour, all of which may arrive at once.
+    ///
+    /// # Panics
+    /// If `quota` is 0.
+    #[must_use]
+    #[track_caller]
+    pub fn per_hour(quota: u32) -> Self {
+        Self::constant("hour", quota, 60 * 60)
+    }
+
+    /// Creates the limit `day` of `quota` requests in 24 hours, all of which may arrive at once.
+    ///
+    /// # Panics
+    /// If `quota` is 0.
+    #[must_use]
+    #[track_caller]
+    pub fn per_day(quota: u32) -> Self {
+        Self::constant("day", quota, 24 * 60 * 60)
+    }
+
+    /// Sets the number of requests that may arrive at once.
+    ///
+    /// # Panics
+    /// If `burst` is 0 or more than the quota.
+    #[must_use]
+    #[track_caller]
+    pub fn burst(self, burst: u32) -> Self {
+        let Self { name, quota, window, promise, .. } = self;
+        valid(Self::new(&*name, quota, window, burst, promise))
+    }
+
+    /// Never admits more than the quota in any one window, the burst included ([`WindowGuarantee::Ceiling`]). A burst
+    /// of the whole quota becomes half of it.
+    ///
+    /// # Panics
+    /// If the quota is 1: there would be no room for a burst.
+    #[must_use]
+    #[track_caller]
+    pub fn ceiling(self) -> Self {
+        let Self { name, quota, window, burst, .. } = self;
+        let promise = WindowGuarantee::Ceiling;
+        let burst = if burst == quota { promise.usual_burst(quota) } else { burst };
+        valid(Self::new(&*name, quota, window, burst, promise))
+    }
+
+    /// Sets the name, as responses report it. The limits of a plan have different names.
+    ///
+    /// # Panics
+    /// If the name is not 1 to 32 characters of `a-z A-Z 0-9 - _ .`.
+    #[must_use]
+    #[track_caller]
+    pub fn named(self, name: &str) -> Self {
+        let Self { quota, window, burst, promise, .. } = self;
+        valid(Self::new(name, quota, window, burst, promise))
+    }
+
+    #[track_caller]
+    fn constant(name: &str, quota: u32, window: u32) -> Self {
+        valid(Self::new(name, quota, window, quota, WindowGuarantee::Average))
+    }
+
     /// Returns the name, as `RateLimit-Policy` contains it.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -165,7 +254,7 @@ impl Limit {
 
     /// Returns the number of requests that may arrive at once, 1 to the quota.
     #[must_use]
-    pub fn burst(&self) -> u32 {
+    pub fn burst_size(&self) -> u32 {
         self.burst
     }
 
@@ -185,6 +274,13 @@ impl Limit {
         };
         Duration::from_nanos((u64::from(self.window) * 1_000_000_000).div_ceil(u64::from(spread)))
     }
+}
+
+/// Returns a limit whose values are constants of a program.
+#[track_caller]
+#[allow(clippy::panic, reason = "the values are constants, so this fails in the first run of the program")]
+fn valid(limit: Result<Limit, InvalidPlan>) -> Limit {
+    limit.unwrap_or_else(|invalid| panic!("invalid limit: {invalid}"))
 }
 
 /// A set of named limits. A request is allowed only if every limit has room, and it consumes from every limit.
@@ -255,6 +351,19 @@ mod tests {
         let slow = limit(u32::MAX, MAX_WINDOW, u32::MAX - 1, WindowGuarantee::Ceiling);
         assert_eq!(slow, Err(InvalidPlan::TooSlow));
         assert_eq!(Limit::new("a b", 1, 1, 1, WindowGuarantee::Average), Err(InvalidPlan::Name));
+    }
+
+    #[test]
+    fn limit_of_constants_equals_the_checked_one() {
+        let new =
+            |name, quota, window, burst, promise| Limit::new(name, quota, window, burst, promise).unwrap();
+        assert_eq!(Limit::per_second(5), new("second", 5, 1, 5, WindowGuarantee::Average));
+        assert_eq!(Limit::per_minute(6).burst(2), new("minute", 6, 60, 2, WindowGuarantee::Average));
+        assert_eq!(Limit::per_hour(9).ceiling(), new("hour", 9, 3_600, 4, WindowGuarantee::Ceiling));
+        let named = Limit::per_day(9).burst(3).ceiling().named("free");
+        assert_eq!(named, new("free", 9, 86_400, 3, WindowGuarantee::Ceiling));
+        assert!(std::panic::catch_unwind(|| Limit::per_minute(0)).is_err());
+        assert!(std::panic::catch_unwind(|| Limit::per_minute(1).burst(2)).is_err());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Scopes: the permissions of a credential.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 /// The access to a resource that a request needs. Write access includes read access.
@@ -24,6 +26,46 @@ pub struct Scope {
     pub access: Access,
     /// The ids that the scope is limited to; `None` means all.
     pub targets: Option<Vec<Box<str>>>,
+}
+
+/// An error for a text that is no scope.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a scope has the form RESOURCE:ACCESS, such as orders:read, or RESOURCE:ACCESS:ID,ID; the access is read or write, \
+     the resource 1 to 64 characters of a-z 0-9 _"
+)]
+pub struct InvalidScope;
+
+/// Parses `RESOURCE:ACCESS` or `RESOURCE:ACCESS:ID,ID`.
+///
+/// ```
+/// use portcullis::model::{Access, Scope};
+///
+/// let scope: Scope = "orders:read:7,8".parse().unwrap();
+/// assert_eq!((&*scope.resource, scope.access, scope.targets.unwrap().len()), ("orders", Access::Read, 2));
+/// assert!("orders".parse::<Scope>().is_err());
+/// ```
+impl FromStr for Scope {
+    type Err = InvalidScope;
+
+    fn from_str(text: &str) -> Result<Self, InvalidScope> {
+        let mut parts = text.splitn(3, ':');
+        let (resource, access, targets) = (parts.next(), parts.next(), parts.next());
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        let resource = resource
+            .filter(|it| (1..=64).contains(&it.len()) && it.bytes().all(is_plain))
+            .ok_or(InvalidScope)?;
+        let access = match access {
+            Some("read") => Access::Read,
+            Some("write") => Access::Write,
+            _ => return Err(InvalidScope),
+        };
+        let targets: Option<Vec<Box<str>>> = targets.map(|ids| ids.split(',').map(Into::into).collect());
+        if targets.iter().flatten().any(|id| id.is_empty()) {
+            return Err(InvalidScope);
+        }
+        Ok(Self { resource: resource.into(), access, targets })
+    }
 }
 
 /// The scopes of a credential.
@@ -75,6 +117,20 @@ impl Scopes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scope_text_is_parsed_or_rejected() {
+        let scope = |access, targets: Option<&[&str]>| Scope {
+            resource: "orders".into(),
+            access,
+            targets: targets.map(|ids| ids.iter().map(|id| (*id).into()).collect()),
+        };
+        assert_eq!("orders:read".parse(), Ok(scope(Access::Read, None)));
+        assert_eq!("orders:write:7,a:b".parse(), Ok(scope(Access::Write, Some(&["7", "a:b"]))));
+        for bad in ["", "orders", "orders:", "orders:all", "Orders:read", ":read", "orders:read:", "orders:read:7,"] {
+            assert_eq!(bad.parse::<Scope>(), Err(InvalidScope), "{bad}");
+        }
+    }
 
     #[test]
     fn scopes_allow_only_their_list() {

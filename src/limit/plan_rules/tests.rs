@@ -207,7 +207,7 @@ proptest! {
         gaps in prop::collection::vec(0_u64..3 * NANOS, 1..60),
     ) {
         let rename = |(at, limit): (usize, &Limit)| Limit::new(
-            format!("l{at}"), limit.quota(), limit.window(), limit.burst(), limit.promise()).unwrap();
+            format!("l{at}"), limit.quota(), limit.window(), limit.burst_size(), limit.promise()).unwrap();
         let one = buckets(limits.iter().enumerate().map(rename).collect());
         let mut now = 0;
         for gap in gaps {
@@ -230,8 +230,8 @@ proptest! {
         let old = buckets(vec![before.clone()]);
         let used = (0..used).filter(|_| admitted(&old, now)).count();
         let new = changed(&old, after.clone());
-        let left = (0..=after.burst()).filter(|_| admitted(&new, now)).count();
-        prop_assert_eq!(left, (after.burst() as usize).saturating_sub(used));
+        let left = (0..=after.burst_size()).filter(|_| admitted(&new, now)).count();
+        prop_assert_eq!(left, (after.burst_size() as usize).saturating_sub(used));
         let Decision::Refused { retry_after, .. } = new.check(now) else { panic!("admitted") };
         prop_assert!(retry_after == 1 || !admitted(&new, now + (retry_after - 1) * NANOS));
         prop_assert!(admitted(&new, now + retry_after * NANOS));
@@ -243,7 +243,7 @@ proptest! {
         gaps in prop::collection::vec(0_u64..3 * NANOS, 1..60),
     ) {
         let rename = |(at, limit): (usize, &Limit)| Limit::new(
-            format!("l{at}"), limit.quota(), limit.window(), limit.burst(), limit.promise()).unwrap();
+            format!("l{at}"), limit.quota(), limit.window(), limit.burst_size(), limit.promise()).unwrap();
         let limits: Vec<_> = limits.iter().enumerate().map(rename).collect();
         let together = buckets(limits.clone());
         // The oracle: each limit by itself, which is consumed only if all limits admit the request.
@@ -284,7 +284,7 @@ proptest! {
             }
         }
         let most = match limit.promise() {
-            WindowGuarantee::Average => limit.quota() + limit.burst(),
+            WindowGuarantee::Average => limit.quota() + limit.burst_size(),
             WindowGuarantee::Ceiling => limit.quota(),
         } as usize;
         let window = u64::from(limit.window()) * NANOS;
@@ -298,7 +298,7 @@ proptest! {
     fn refunded_permit_can_be_used_again(limit in any_limit(), now in 0..NANOS) {
         let one = buckets(vec![limit.clone()]);
         let mut last = None;
-        for _ in 0..limit.burst() {
+        for _ in 0..limit.burst_size() {
             let Decision::Admitted(charge) = one.check(now) else { panic!("refused") };
             last = Some(charge);
         }

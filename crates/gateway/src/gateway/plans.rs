@@ -34,7 +34,7 @@ pub(super) async fn store(config: &Config, registry: &dyn Registry) -> Result<()
 /// Returns a readable description of the limits of a plan.
 fn limits(plan: &Plan) -> String {
     let limit = |limit: &portcullis::model::Limit| {
-        format!("{}: {} per {} s, burst {}", limit.name(), limit.quota(), limit.window(), limit.burst())
+        format!("{}: {} per {} s, burst {}", limit.name(), limit.quota(), limit.window(), limit.burst_size())
     };
     let limits: Vec<_> = plan.limits().iter().map(limit).collect();
     if limits.is_empty() { "unlimited".into() } else { limits.join("; ") }

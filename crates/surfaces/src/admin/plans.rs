@@ -95,7 +95,7 @@ impl From<model::Plan> for Plan {
             name: limit.name().to_owned(),
             quota: limit.quota(),
             window: limit.window(),
-            burst: limit.burst(),
+            burst: limit.burst_size(),
             promise: limit.promise(),
         };
         Self { id: plan.id().to_string(), limits: plan.limits().iter().map(limit).collect() }
