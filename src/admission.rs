@@ -21,7 +21,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderName, Uri};
 
-use crate::{directory::CallerEntry, media::MediaType, normalize_path::PathRules};
+use crate::{directory::CallerEntry, keys::Pending, media::MediaType, normalize_path::PathRules};
 
 /// The results of the policies that admitted a request, and the permits that they acquired.
 ///
@@ -30,6 +30,8 @@ use crate::{directory::CallerEntry, media::MediaType, normalize_path::PathRules}
 #[derive(Debug, Default)]
 pub struct Admission {
     pub(crate) identity: Option<Identity>,
+    /// The result of a look-up of the request's key that the request waits for.
+    pub(crate) pending_key: Option<Pending>,
     pub(crate) offers: Option<(Arc<[MediaType]>, usize)>,
     pub(crate) report: Option<RateLimitReport>,
     pub(crate) credential: Option<HeaderName>,
@@ -40,6 +42,8 @@ pub struct Admission {
     pub(crate) path: Option<Box<str>>,
     /// Set once the path to decide on is known to be normalized.
     pub(crate) is_normal: bool,
+    /// Set once [`StrictHttp`](crate::policy::StrictHttp) has admitted the request.
+    pub(crate) is_strict: bool,
     pub(crate) body_limit: Option<u64>,
     /// Bytes of the body that a proxy has passed on.
     pub(crate) passed_on: u64,
@@ -66,6 +70,7 @@ impl Clone for Admission {
     fn clone(&self) -> Self {
         Self {
             identity: self.identity.clone(),
+            pending_key: None,
             offers: self.offers.clone(),
             report: self.report,
             credential: self.credential.clone(),
@@ -74,6 +79,7 @@ impl Clone for Admission {
             path_violations: self.path_violations,
             path: self.path.clone(),
             is_normal: self.is_normal,
+            is_strict: self.is_strict,
             body_limit: self.body_limit,
             passed_on: self.passed_on,
             content: self.content.clone(),

@@ -14,6 +14,7 @@ mod reload;
 mod throttles;
 
 pub use entry::{CallerEntry, KeyEntry};
+pub(crate) use entry::{Metadata, TenantSlot};
 pub use reload::Following;
 
 use std::{
@@ -38,7 +39,6 @@ use crate::{
     },
 };
 use apps::Apps;
-use entry::TenantSlot;
 use index::WriterIndex;
 use reload::Health;
 use throttles::Throttles;

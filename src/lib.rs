@@ -20,6 +20,7 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods))]
 
 pub mod admission;
+mod caller;
 #[doc(hidden)] // shared with the gateway package
 pub mod client_prefix;
 pub mod clock;
@@ -28,6 +29,7 @@ pub mod directory;
 mod head;
 #[doc(hidden)] // shared with the gateway package
 pub mod header_value;
+pub mod keys;
 pub mod limit;
 pub mod media;
 pub mod model;
@@ -48,6 +50,7 @@ pub mod tower;
 mod test_support;
 
 pub use admission::Admission;
+pub use caller::Caller;
 pub use denial::Denial;
 pub use head::{Head, RepeatedHeader};
 pub use policy::{Policy, Stop, Wait};

@@ -48,13 +48,13 @@ use crate::{
     Admission, Denial, Head, Policy, Stop,
     clock::{Clock, SystemClock},
     header_value,
-    policy::{ChainOrder, Misplaced},
+    policy::{ChainOrder, Guarded, Misplaced},
     problem::{self, Problem, RenderDenial},
 };
 
 /// Policies for the hooks of a proxy.
 pub struct PingoraGate<P> {
-    policy: P,
+    chain: Guarded<P>,
     renderer: Arc<dyn RenderDenial>,
     clock: Arc<dyn Clock>,
     caller_id_header: Option<HeaderName>,
@@ -93,7 +93,8 @@ impl<P: Policy> PingoraGate<P> {
     #[must_use]
     pub fn inner(policy: P) -> Self {
         let clock = Arc::new(SystemClock::new());
-        Self { policy, renderer: Arc::new(Problem), clock, caller_id_header: None, checks_content: false }
+        let chain = Guarded::new(policy);
+        Self { chain, renderer: Arc::new(Problem), clock, caller_id_header: None, checks_content: false }
     }
 
     /// Sets the renderer of denials, which may be a closure. The default is [`Problem`]: RFC 9457 problems.
@@ -108,6 +109,14 @@ impl<P: Policy> PingoraGate<P> {
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Removes the [checks for ambiguous HTTP](crate::policy::StrictHttp) that come before the policies. A policy that
+    /// decides by path still denies a path without a normal form. To relax the checks, put `StrictHttp` into the chain.
+    #[must_use]
+    pub fn without_strict_http(mut self) -> Self {
+        self.chain.strict = None;
         self
     }
 
@@ -136,7 +145,7 @@ impl<P: Policy> PingoraGate<P> {
     /// If the response of a denial cannot be written.
     pub async fn request_filter(&self, session: &mut Session, admission: &mut Admission) -> Result<bool> {
         loop {
-            match admission.evaluate(&self.policy, self.head(session)) {
+            match admission.evaluate(&self.chain, self.head(session)) {
                 Ok(()) if admission.verifier.is_some() && !self.checks_content => {
                     let denial =
                         Denial::internal("a policy needs the request body: use PingoraGate::verify_content");

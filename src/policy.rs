@@ -12,6 +12,8 @@ mod body_limit;
 mod caller_kinds;
 mod chain;
 mod content_type;
+#[cfg(any(feature = "tower", feature = "pingora"))]
+mod guarded;
 mod head_limit;
 mod ip_acl;
 mod lockout;
@@ -29,6 +31,8 @@ pub use api_throttle::ApiThrottle;
 pub use body_buffering::{BodyBuffering, BufferedBody};
 pub use body_limit::BodyLimit;
 pub use content_type::ContentType;
+#[cfg(any(feature = "tower", feature = "pingora"))]
+pub(crate) use guarded::Guarded;
 pub use head_limit::HeadLimit;
 pub use ip_acl::IpAcl;
 pub use lockout::Lockout;
@@ -121,8 +125,13 @@ pub trait Policy: Send + Sync {
 /// identifies the caller. An inner layer may have no such layer around it: then the request has no proven caller,
 /// and is denied like one without a credential.
 fn recognised(admission: &Admission) -> Result<&Identity, Denial> {
-    admission.identity().ok_or_else(|| Denial::Unauthenticated {
+    admission.identity().ok_or_else(missing_credential)
+}
+
+/// Returns the denial of a request without a recognised caller.
+pub(crate) fn missing_credential() -> Denial {
+    Denial::Unauthenticated {
         cause: Unauthenticated::Missing,
         challenge: HeaderValue::from_static("ApiKey realm=\"portcullis\""),
-    })
+    }
 }

@@ -1,39 +1,53 @@
 //! The Tower face: policies as a layer around any service.
 //!
 //! ```
-//! use std::sync::Arc;
-//! use axum::{Extension, Router, routing::get};
-//! use portcullis::{Admission, model::{Pepper, Peppers}, directory::Directory};
-//! use portcullis::policy::{Accept, ApiKey, RequireUnlocked, RateLimit};
-//! use portcullis::tower::PortcullisLayer;
+//! use axum::{Router, routing::get};
+//! use portcullis::{Caller, keys::Keys, model::Limit, policy::{ApiKey, RateLimit}, tower::PortcullisLayer};
 //!
-//! async fn orders(Extension(admission): Extension<Admission>) -> String {
-//!     format!("the orders of {}", admission.caller().map_or("nobody", |caller| &caller.name))
+//! async fn orders(caller: Caller) -> String {
+//!     format!("the orders of {}", caller.name())
 //! }
 //!
-//! let directory = Arc::new(Directory::new(Peppers::new(Pepper::new(1, &[0; 32]))));
-//! let policies = (
-//!     Accept::new(["application/json"]).unwrap(),
-//!     (ApiKey::new(directory.clone()), (RequireUnlocked::new(directory), RateLimit::new())),
-//! );
-//! let app: Router = Router::new().route("/orders", get(orders)).layer(PortcullisLayer::new(policies));
+//! let keys = Keys::new().limit(Limit::per_minute(600).burst(50)).add("shop", "oN6mC1vLq2Xh8bRk4TzW")?;
+//! let layer = PortcullisLayer::new((ApiKey::new(keys), RateLimit::new()));
+//! let app: Router = Router::new().route("/orders", get(orders)).layer(layer);
+//! # Ok::<(), portcullis::keys::KeyError>(())
 //! ```
 //!
-//! Layers can be nested. An inner layer continues with the [`Admission`] of the outer one, which is among the
-//! request's extensions; if the inner layer denies the request, the outer layer refunds its permits. Responses carry
-//! the innermost admission among their extensions, and denials a [`DenialCode`](problem::DenialCode), for logs in outer layers.
-//! If a layer has policies that decide about a caller, and an outer layer recognises the caller, build it with
-//! [`PortcullisLayer::inner`].
+//! Before the policies, the layer checks that HTTP and path are [unambiguous](crate::policy::StrictHttp). Policies
+//! decide on the path that the client sent. A layer in a nested axum router only receives the rest of the path; with
+//! the feature `axum`, the layer finds the whole path by itself.
 //!
-//! Policies decide on the path that the client sent. A layer in a nested axum router only receives the rest of the
-//! path; with the feature `axum`, the layer finds the whole path by itself.
+//! # Bodies
 //!
-//! A policy that must know the body, such as [`Signature`](crate::policy::Signature), or count its bytes, such as
-//! [`BodyLimit`](crate::policy::BodyLimit), needs a layer that [checks bodies](PortcullisLayer::verify_content).
+//! The inner service receives a [`RequestBody`], which axum's routers accept as it is. It counts the bytes of a body
+//! without an announced length under a [`BodyLimit`](crate::policy::BodyLimit), and verifies a signed body while it is
+//! streamed. If a body exceeds its limit before the inner service has responded, the response is 413 regardless of the
+//! inner service's response; after that, the body ends in [`TooLarge`]. For a service that accepts only the body type
+//! of its server, see [`PortcullisLayer::pass_through`]. Buffering a body, for [`Signature`](crate::policy::Signature),
+//! needs the Tokio runtime.
+//!
+//! # Nested layers
+//!
+//! An inner layer continues with the [`Admission`] of the outer one, which is among the request's extensions; if the
+//! inner layer denies the request, the outer layer refunds its permits. Responses carry the innermost admission among
+//! their extensions, and denials [`Denied`], for logs in outer layers. If a layer has policies that decide about a
+//! caller, and an outer layer recognises the caller, build it with [`PortcullisLayer::inner`].
+//!
+//! # Order beside other layers
+//!
+//! From the outside to the inside: tower-http's `TraceLayer`, which also records denials; its `CorsLayer`, which answers
+//! preflight requests and adds its headers to denials, so that browsers show them; then this layer; then layers that
+//! change bodies, such as compression. With axum's `Router::layer`, the layer that is added last is the
+//! outermost one.
 
 mod body;
 mod body_mode;
+mod extensions;
+#[cfg(feature = "axum")]
+mod extract;
 mod future;
+mod gate;
 #[cfg(not(feature = "axum"))]
 #[path = "tower/no_original.rs"]
 mod original;
@@ -43,6 +57,9 @@ mod request_body;
 
 pub use body::ResponseBody;
 pub use body_mode::{BodyMode, PassThrough, VerifyContent};
+pub use extensions::{Denied, PeerAddr, Unserved};
+#[cfg(feature = "axum")]
+pub use extract::{Negotiated, RequiredScope, Scoped};
 pub use future::ResponseFuture;
 pub use request_body::{BoxError, LengthLimit, RequestBody, TooLarge};
 
@@ -54,76 +71,23 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Extensions, Method, Request, Response, Uri};
+use http::{Extensions, Method, Request, Response, Uri, header};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use self::gate::{FindOriginal, Gate, deny};
 use crate::{
-    Admission, Denial, Head, Policy, Stop,
+    Admission, Head, Policy, Stop,
     clock::{Clock, SystemClock},
-    policy::{ChainOrder, Misplaced},
-    problem::{self, Problem, RenderDenial},
+    policy::{ChainOrder, Guarded, Misplaced},
+    problem::{Problem, RenderDenial},
 };
 
-/// Request extension with the client's address, which the acceptor of the connection sets. See
-/// [`PortcullisLayer::peer_from`] for servers that set an extension of their own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerAddr(pub IpAddr);
-
-impl PeerAddr {
-    /// Returns the address among a request's extensions, if it was set.
-    #[must_use]
-    pub fn find(extensions: &Extensions) -> Option<IpAddr> {
-        extensions.get::<Self>().map(|peer| peer.0)
-    }
-}
-
-/// Response extension of denials by policies: outer layers refund their permits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Denied;
-
-/// Response extension for responses that no service produced, such as a proxy's 502. The layers that admitted the
-/// request refund their permits, so that the request counts towards no limit.
-///
-/// ```
-/// use http::{Response, StatusCode};
-/// use portcullis::tower::Unserved;
-///
-/// fn unavailable() -> Response<String> {
-///     let mut response = Response::new(String::new());
-///     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-///     response.extensions_mut().insert(Unserved);
-///     response
-/// }
-/// # assert!(unavailable().extensions().get::<Unserved>().is_some());
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unserved;
-
 /// Layer that applies policies to the requests of a service.
-pub struct PortcullisLayer<P, C = PassThrough> {
+pub struct PortcullisLayer<P, C = VerifyContent> {
     gate: Arc<Gate<P>>,
     content: PhantomData<fn() -> C>,
-}
-
-/// Finds the target that the client sent among a request's extensions.
-type FindOriginal = fn(&Extensions) -> Option<&Uri>;
-
-struct Gate<P> {
-    policy: Arc<P>,
-    renderer: Arc<dyn RenderDenial>,
-    clock: Arc<dyn Clock>,
-    peer: fn(&Extensions) -> Option<IpAddr>,
-    original: FindOriginal,
-}
-
-impl<P> Clone for Gate<P> {
-    fn clone(&self) -> Self {
-        let Self { policy, renderer, clock, peer, original } = self;
-        let (policy, renderer, clock) = (policy.clone(), renderer.clone(), clock.clone());
-        Self { policy, renderer, clock, peer: *peer, original: *original }
-    }
 }
 
 impl<P: Policy> PortcullisLayer<P> {
@@ -168,19 +132,24 @@ impl<P: Policy> PortcullisLayer<P> {
     /// ```
     #[must_use]
     pub fn inner(policy: P) -> Self {
-        let (policy, clock) = (Arc::new(policy), Arc::new(SystemClock::new()));
+        let chain = Guarded::new(Arc::new(policy));
         let (peer, original) = (PeerAddr::find as fn(&_) -> _, original::find as FindOriginal);
-        let gate = Gate { policy, renderer: Arc::new(Problem), clock, peer, original };
+        let clock = Arc::new(SystemClock::new());
+        let gate = Gate { chain, renderer: Arc::new(Problem), clock, peer, original };
         Self { gate: Arc::new(gate), content: PhantomData }
     }
 
-    /// Checks request bodies for the policies that need it: buffers a body before the decision, verifies a signed
-    /// body while it is streamed, and counts the bytes of a body without an announced length
-    /// ([`BodyLimit`](crate::policy::BodyLimit)). If a body exceeds its limit before the inner service has responded,
-    /// the response is 413 regardless of the inner service's response; after that, the body ends in [`TooLarge`]. The
-    /// inner service receives a [`RequestBody`], which axum's routers accept as it is. Needs the Tokio runtime.
+    /// Passes request bodies on unchanged, for inner services that accept only the body type of the server. A body
+    /// without an announced length is denied with 413 under a [`BodyLimit`](crate::policy::BodyLimit), because this
+    /// layer does not count its bytes.
+    ///
+    /// # Panics
+    /// If a policy needs the body, such as [`Signature`](crate::policy::Signature).
     #[must_use]
-    pub fn verify_content(self) -> PortcullisLayer<P, VerifyContent> {
+    #[track_caller]
+    pub fn pass_through(self) -> PortcullisLayer<P, PassThrough> {
+        let needs_content = ChainOrder::content_policy(&self.gate.chain);
+        assert!(needs_content.is_none(), "{} needs the request body", needs_content.unwrap_or_default());
         PortcullisLayer { gate: self.gate, content: PhantomData }
     }
 }
@@ -201,6 +170,45 @@ impl<P: Policy, C> PortcullisLayer<P, C> {
     #[must_use]
     pub fn denial_renderer(self, renderer: impl RenderDenial) -> Self {
         self.with(|gate| gate.renderer = Arc::new(renderer))
+    }
+
+    /// Removes the [checks for ambiguous HTTP](crate::policy::StrictHttp) that come before the policies. A policy that decides by path
+    /// still denies a path without a normal form. To relax the checks, put `StrictHttp` into the chain.
+    #[must_use]
+    pub fn without_strict_http(self) -> Self {
+        self.with(|gate| gate.chain.strict = None)
+    }
+
+    /// Exempts requests from the policies. The checks for ambiguous HTTP still apply.
+    ///
+    /// ```
+    /// # use portcullis::policy::BodyLimit;
+    /// use portcullis::{Head, tower::PortcullisLayer};
+    ///
+    /// let layer = PortcullisLayer::new(BodyLimit::new(1024)).exempt(|head: &Head| head.method == "PURGE");
+    /// ```
+    #[must_use]
+    pub fn exempt(self, is_exempt: impl Fn(&Head<'_>) -> bool + Send + Sync + 'static) -> Self {
+        self.with(|gate| gate.chain.exemptions.push(Arc::new(is_exempt)))
+    }
+
+    /// Exempts requests for this path from the policies, such as `/healthz`. It is compared with the path that the
+    /// client sent, byte by byte.
+    #[must_use]
+    pub fn exempt_path(self, path: &'static str) -> Self {
+        self.exempt(move |head| head.original.path() == path)
+    }
+
+    /// Exempts CORS preflight requests, which carry no credentials: `OPTIONS` with `Origin` and
+    /// `Access-Control-Request-Method`. This is for services that answer them behind the layer; a layer that answers
+    /// them in front of this one, such as tower-http's `CorsLayer`, also adds its headers to denials.
+    #[must_use]
+    pub fn exempt_preflights(self) -> Self {
+        self.exempt(|head| {
+            head.method == Method::OPTIONS
+                && head.headers.contains_key(header::ORIGIN)
+                && head.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+        })
     }
 
     /// Sets the clock. The default is the [`SystemClock`] of the process. Layers over one directory must share a
@@ -246,8 +254,28 @@ impl<S, P, C> Layer<S> for PortcullisLayer<P, C> {
     }
 }
 
+/// Conversion of a single policy to a layer, for [`ServiceBuilder`](https://docs.rs/tower/latest/tower/struct.ServiceBuilder.html).
+///
+/// ```
+/// use portcullis::{keys::Keys, policy::{ApiKey, RateLimit}, tower::PolicyLayer};
+/// use tower::ServiceBuilder;
+///
+/// let keys = Keys::new().add("shop", "oN6mC1vLq2Xh8bRk4TzW")?;
+/// let layers = ServiceBuilder::new().layer(ApiKey::new(keys).into_layer()).layer(RateLimit::new().into_layer());
+/// # Ok::<(), portcullis::keys::KeyError>(())
+/// ```
+pub trait PolicyLayer: Policy + Sized {
+    /// Returns a layer with only this policy. The order of such layers is not checked: if no layer around this one
+    /// recognises the caller, a policy that needs the caller denies with 401.
+    fn into_layer(self) -> PortcullisLayer<Self> {
+        PortcullisLayer::inner(self)
+    }
+}
+
+impl<P: Policy> PolicyLayer for P {}
+
 /// A service with policies in front of it; created by [`PortcullisLayer`].
-pub struct Portcullis<S, P, C = PassThrough> {
+pub struct Portcullis<S, P, C = VerifyContent> {
     inner: S,
     gate: Arc<Gate<P>>,
     content: PhantomData<fn() -> C>,
@@ -257,41 +285,6 @@ impl<S: Clone, P, C> Clone for Portcullis<S, P, C> {
     fn clone(&self) -> Self {
         Self { inner: self.inner.clone(), gate: self.gate.clone(), content: PhantomData }
     }
-}
-
-impl<P: Policy> Gate<P> {
-    /// Returns the head of a request, whose body may have been moved elsewhere.
-    fn head<'a, B>(&self, request: &'a Request<B>, content: bool) -> Head<'a> {
-        let peer = (self.peer)(request.extensions());
-        let head = Head::from_request(request, peer, content, self.clock.now());
-        match (self.original)(request.extensions()) {
-            Some(original) => head.with_original_uri(original),
-            None => head,
-        }
-    }
-
-    /// Returns the renderer for the denial of a request.
-    fn renderer_for(&self, head: &Head<'_>, admission: &Admission) -> &dyn RenderDenial {
-        self.renderer.for_request(head, admission).unwrap_or(&*self.renderer)
-    }
-}
-
-/// Returns the response of a denial. For `HEAD` it has the length of the body, but no body (RFC 9110, section
-/// 9.3.2).
-fn deny(
-    denial: &Denial,
-    admission: Admission,
-    renderer: &dyn RenderDenial,
-    is_head: bool,
-) -> Response<Bytes> {
-    problem::log(denial);
-    let mut response = problem::render(denial, renderer, &admission);
-    if is_head {
-        response.body_mut().clear();
-    }
-    response.extensions_mut().insert(Denied);
-    response.extensions_mut().insert(admission);
-    response
 }
 
 impl<S, P, C, B, R> Service<Request<B>> for Portcullis<S, P, C>
@@ -313,12 +306,12 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let mut admission = request.extensions_mut().remove::<Admission>().unwrap_or_default();
         let head = self.gate.head(&request, !request.body().is_end_stream());
-        let stop = match admission.evaluate(&*self.gate.policy, head) {
+        let stop = match admission.evaluate(&self.gate.chain, head) {
             Ok(()) => return ResponseFuture::serve(&mut self.inner, request, admission, self.gate.clone()),
             Err(Stop::Deny(denial)) => {
                 let renderer = self.gate.renderer_for(&head, &admission);
                 return ResponseFuture::refused(deny(
-                    &denial,
+                    Arc::new(denial),
                     admission,
                     renderer,
                     head.method == Method::HEAD,

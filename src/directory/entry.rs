@@ -2,9 +2,12 @@
 //!
 //! There are millions of callers and keys. Therefore common values are shared, and rare ones are boxed.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, Ordering},
+use std::{
+    any::Any,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -13,21 +16,21 @@ use jiff::Timestamp;
 use crate::{
     limit::{CallerBuckets, PlanRules},
     model::{
-        App, Caller, CallerId, CallerKind, Credential, CredentialId, CredentialKind, Digest, Role, Scopes,
-        Status, SubscriptionStatus, Tenant,
+        App, Caller, CallerId, CallerKind, Credential, CredentialId, CredentialKind, Digest, Plan, Role,
+        Scopes, Status, SubscriptionStatus, Tenant,
     },
 };
 
 /// The present state of a tenant, shared by all its callers.
 #[derive(Debug)]
-pub(super) struct TenantSlot {
+pub(crate) struct TenantSlot {
     tenant: ArcSwap<Tenant>,
     /// `true` while the tenant's subscription has lapsed. Every decision needs it, and this makes it a single load.
     is_lapsed: AtomicBool,
 }
 
 impl TenantSlot {
-    pub(super) fn new(tenant: Tenant) -> Self {
+    pub(crate) fn new(tenant: Tenant) -> Self {
         let is_lapsed = AtomicBool::new(tenant.standing == SubscriptionStatus::Lapsed);
         Self { tenant: ArcSwap::from_pointee(tenant), is_lapsed }
     }
@@ -69,7 +72,7 @@ enum Kind {
 
 impl CallerEntry {
     /// Creates the entry of a caller's new state. Its buckets are preserved.
-    pub(super) fn new(
+    pub(crate) fn new(
         caller: &Caller,
         tenant: Arc<TenantSlot>,
         rules: Option<Arc<PlanRules>>,
@@ -107,6 +110,12 @@ impl CallerEntry {
             buckets: Some(buckets.with_rules(rules.clone())),
             tenant: self.tenant.clone(),
         })
+    }
+
+    /// Returns the plan of the caller, if it has one.
+    #[must_use]
+    pub fn plan(&self) -> Option<&Plan> {
+        self.buckets.as_ref().map(CallerBuckets::plan)
     }
 
     /// Returns the kind's short name: `api_client`, `app`, `operator` or `administrator`.
@@ -180,28 +189,57 @@ pub struct KeyEntry {
 const USE: u32 = 10;
 
 /// The rare properties of a key: another kind, a state other than enabled, an end.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 struct RareFields {
     kind: CredentialKind,
     status: Status,
     not_after: Option<Timestamp>,
     deprecated_at: Option<Timestamp>,
+    metadata: Option<Metadata>,
 }
 
+/// The application's own data about a key.
+pub(crate) type Metadata = Arc<dyn Any + Send + Sync>;
+
 /// The properties of common keys.
-const COMMON: RareFields =
-    RareFields { kind: CredentialKind::Key, status: Status::Enabled, not_after: None, deprecated_at: None };
+const COMMON: RareFields = RareFields {
+    kind: CredentialKind::Key,
+    status: Status::Enabled,
+    not_after: None,
+    deprecated_at: None,
+    metadata: None,
+};
 const COMMON_BY_SHA256: RareFields = RareFields { kind: CredentialKind::Sha256Key, ..COMMON };
+
+impl RareFields {
+    fn is_common(&self) -> bool {
+        matches!(self.kind, CredentialKind::Key | CredentialKind::Sha256Key)
+            && self.status == Status::Enabled
+            && self.not_after.is_none()
+            && self.deprecated_at.is_none()
+            && self.metadata.is_none()
+    }
+}
 
 impl KeyEntry {
     pub(super) fn new(credential: &Credential, scopes: Arc<Scopes>, caller: Arc<CallerEntry>) -> Self {
-        let restriction = RareFields {
+        Self::with_metadata(credential, scopes, caller, None)
+    }
+
+    /// Creates an entry with the application's own data.
+    pub(crate) fn with_metadata(
+        credential: &Credential,
+        scopes: Arc<Scopes>,
+        caller: Arc<CallerEntry>,
+        metadata: Option<Metadata>,
+    ) -> Self {
+        let rare = RareFields {
             kind: credential.kind.clone(),
             status: credential.status,
             not_after: credential.not_after,
             deprecated_at: credential.deprecated_at,
+            metadata,
         };
-        let none = restriction == COMMON || restriction == COMMON_BY_SHA256;
         Self {
             id: credential.id.clone(),
             scopes,
@@ -209,7 +247,7 @@ impl KeyEntry {
             caller,
             by_sha256: credential.kind == CredentialKind::Sha256Key,
             used: AtomicU32::new(0),
-            rare_fields: (!none).then(|| Box::new(restriction)),
+            rare_fields: (!rare.is_common()).then(|| Box::new(rare)),
         }
     }
 
@@ -267,6 +305,11 @@ impl KeyEntry {
         &self.caller
     }
 
+    /// Returns the shared entry of the caller.
+    pub(crate) fn shared_caller(&self) -> Arc<CallerEntry> {
+        self.caller.clone()
+    }
+
     /// Returns the kind of the credential.
     #[must_use]
     pub fn kind(&self) -> &CredentialKind {
@@ -289,6 +332,12 @@ impl KeyEntry {
     #[must_use]
     pub fn deprecated_at(&self) -> Option<Timestamp> {
         self.restriction().deprecated_at
+    }
+
+    /// Returns the application's own data about the key, if it is of this type.
+    #[must_use]
+    pub fn metadata<T: Any>(&self) -> Option<&T> {
+        self.rare_fields.as_ref()?.metadata.as_ref()?.downcast_ref()
     }
 
     fn restriction(&self) -> &RareFields {

@@ -172,7 +172,7 @@ fn refreshed_lock_is_stored_once_and_gone_after_release() {
         let stands = || world.directory.lock(Some(caller.caller()), "/x", false, world.now());
         assert_eq!(stands().as_deref(), Some(&refreshed));
         world.unlock(refreshed);
-        assert_eq!((stands(), world.directory.locks.load(Ordering::Acquire)), (None, 0));
+        assert_eq!((stands(), world.directory.lock_count.load(Ordering::Acquire)), (None, 0));
     }
 }
 

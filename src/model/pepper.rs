@@ -18,6 +18,11 @@ use super::hex::{decode, encode};
 pub struct Digest(pub(super) [u8; 32]);
 
 impl Digest {
+    /// Returns the digest of a key that is compared by its SHA-256, without a pepper.
+    pub(crate) fn from_sha256(sha256: [u8; 32]) -> Self {
+        Self(sha256)
+    }
+
     /// Returns the first 16 bytes. They are enough to find a record; the comparison always covers all 32 bytes.
     #[must_use]
     pub fn prefix(&self) -> [u8; 16] {

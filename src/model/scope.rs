@@ -127,7 +127,9 @@ mod tests {
         };
         assert_eq!("orders:read".parse(), Ok(scope(Access::Read, None)));
         assert_eq!("orders:write:7,a:b".parse(), Ok(scope(Access::Write, Some(&["7", "a:b"]))));
-        for bad in ["", "orders", "orders:", "orders:all", "Orders:read", ":read", "orders:read:", "orders:read:7,"] {
+        for bad in
+            ["", "orders", "orders:", "orders:all", "Orders:read", ":read", "orders:read:", "orders:read:7,"]
+        {
             assert_eq!(bad.parse::<Scope>(), Err(InvalidScope), "{bad}");
         }
     }

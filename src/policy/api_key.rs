@@ -10,7 +10,8 @@ use crate::{
     admission::Identity,
     clock::Moment,
     denial::{Forbidden, Unauthenticated},
-    directory::{Directory, KeyEntry},
+    directory::KeyEntry,
+    keys::{Found, KeyLookup, Lookup},
     model::{self, AppCode, CredentialKind, Status},
 };
 
@@ -82,7 +83,7 @@ const MAX_KEY_LEN: usize = 1_024;
 /// ```
 #[derive(Debug, Clone)]
 pub struct ApiKey {
-    directory: Arc<Directory>,
+    keys: Lookup,
     sources: Vec<KeySource>,
     admits: Acceptance,
     realm: Box<str>,
@@ -93,14 +94,17 @@ pub struct ApiKey {
 
 impl ApiKey {
     /// Creates a policy with the sources `X-API-KEY`, `Authorization: Bearer` and `Authorization: ApiKey`.
+    ///
+    /// The keys are in a list ([`Keys`](crate::keys::Keys)), in a table of the application
+    /// ([`KeyCache`](crate::keys::KeyCache)), or in the [`Directory`](crate::directory::Directory) of a registry.
     #[must_use]
-    pub fn new(directory: Arc<Directory>) -> Self {
+    pub fn new(keys: impl Into<KeyLookup>) -> Self {
         let sources =
             vec![KeySource::x_api_key(), KeySource::bearer(), KeySource::Authorization("ApiKey".into())];
         let challenge = HeaderValue::from_static("");
         let realm = "portcullis".into();
         Self {
-            directory,
+            keys: keys.into().0,
             sources,
             admits: Acceptance::default(),
             realm,
@@ -182,11 +186,6 @@ impl ApiKey {
 
     fn deny(&self, cause: Unauthenticated) -> Denial {
         Denial::Unauthenticated { cause, challenge: self.challenge.clone() }
-    }
-
-    /// Returns `true` if a text that is not a Portcullis key may be an imported key of another gateway.
-    fn may_be_foreign(&self, presented: &str) -> bool {
-        (1..=MAX_KEY_LEN).contains(&presented.len()) && self.directory.has_by_sha256()
     }
 
     /// Returns `true` if one of the request's sources has a value.
@@ -302,13 +301,9 @@ impl ApiKey {
         let found = if codes {
             let code = AppCode::parse(presented)
                 .map_err(|_| self.invalid_credential(head, Unauthenticated::Malformed))?;
-            self.directory.find(code)
+            self.find_app_code(code)
         } else {
-            match model::GeneratedKey::parse(presented) {
-                Ok(key) => self.directory.find(key),
-                Err(_) if self.may_be_foreign(presented) => self.directory.find_by_sha256(presented),
-                Err(_) => return Err(self.invalid_credential(head, Unauthenticated::Malformed).into()),
-            }
+            self.find_key(presented, head, admission)?
         };
         let Some(key) = found.filter(|key| matches!(key.kind(), CredentialKind::AppCode(_)) == codes) else {
             return Err(self.invalid_credential(head, Unauthenticated::Unknown).into());
@@ -320,6 +315,43 @@ impl ApiKey {
         key.note_use(head.now.time);
         admission.set_identity(Identity { key });
         Ok(())
+    }
+
+    /// Finds an `AppCode`, which only a directory contains.
+    fn find_app_code(&self, code: &str) -> Option<Arc<KeyEntry>> {
+        match &self.keys {
+            Lookup::Directory(directory) => directory.find(code),
+            Lookup::List(_) | Lookup::Cache(_) => None,
+        }
+    }
+
+    fn find_key(
+        &self,
+        presented: &str,
+        head: Head<'_>,
+        admission: &mut Admission,
+    ) -> Result<Option<Arc<KeyEntry>>, Stop> {
+        let has_length = (1..=MAX_KEY_LEN).contains(&presented.len());
+        match &self.keys {
+            Lookup::Directory(directory) => match model::GeneratedKey::parse(presented) {
+                Ok(key) => Ok(directory.find(key)),
+                // The text may be an imported key of another gateway.
+                Err(_) if has_length && directory.has_by_sha256() => Ok(directory.find_by_sha256(presented)),
+                Err(_) => Err(self.invalid_credential(head, Unauthenticated::Malformed).into()),
+            },
+            Lookup::List(_) | Lookup::Cache(_) if !has_length => {
+                Err(self.invalid_credential(head, Unauthenticated::Malformed).into())
+            }
+            Lookup::List(list) => Ok(list.find(presented)),
+            Lookup::Cache(cache) => match cache.find(presented, &mut admission.pending_key, head.now) {
+                Ok(Found::Key(key)) => Ok(Some(key)),
+                Ok(Found::Unknown) => Ok(None),
+                Ok(Found::Fault) => {
+                    Err(Denial::unavailable("The key cannot be checked at the moment.", 1).into())
+                }
+                Err(wait) => Err(Stop::Wait(wait)),
+            },
+        }
     }
 }
 

@@ -6,9 +6,9 @@ use super::{Policy, Stop};
 use crate::{Admission, Denial, Head};
 
 /// Denies a request whose `Content-Length` exceeds the limit. A body without `Content-Length` is counted as it
-/// arrives: the policy leaves the limit in the admission ([`Admission::body_limit`]). The gateway enforces it, as
-/// do a Tower layer that is [checking content](crate::tower::PortcullisLayer::verify_content) and the Pingora
-/// plug in its `request_body_filter`. A layer or plug that does not check content denies such a request.
+/// arrives: the policy leaves the limit in the admission ([`Admission::body_limit`]), and the face enforces it. A Tower
+/// layer that [passes bodies through](crate::tower::PortcullisLayer::pass_through), and a Pingora plug without its
+/// `request_body_filter`, deny such a request.
 ///
 /// ```
 /// use portcullis::policy::BodyLimit;

@@ -31,6 +31,9 @@ pub struct ChainOrder {
     /// The first policy that uses the caller but does not need one.
     without: Option<&'static str>,
     misplaced: Option<Misplaced>,
+    /// The first policy that needs the request body.
+    content: Option<&'static str>,
+    is_strict: bool,
 }
 
 impl ChainOrder {
@@ -42,6 +45,32 @@ impl ChainOrder {
         let mut order = Self::default();
         policy.check_order(&mut order);
         order.misplaced.map_or(Ok(()), Err)
+    }
+
+    /// Returns the name of the first policy that needs the request body ([`needs_content`](Self::needs_content)).
+    pub fn content_policy(policy: &(impl Policy + ?Sized)) -> Option<&'static str> {
+        let mut order = Self::default();
+        policy.check_order(&mut order);
+        order.content
+    }
+
+    /// Returns `true` if the chain has a policy that rejects ambiguous HTTP
+    /// ([`checks_ambiguity`](Self::checks_ambiguity)).
+    pub fn checks_http(policy: &(impl Policy + ?Sized)) -> bool {
+        let mut order = Self::default();
+        policy.check_order(&mut order);
+        order.is_strict
+    }
+
+    /// Reports that the policy of this name needs the request body ([`Stop::NeedsBody`](super::Stop::NeedsBody)). Faces
+    /// that cannot provide it reject the chain.
+    pub fn needs_content(&mut self, policy: &'static str) {
+        self.content.get_or_insert(policy);
+    }
+
+    /// Reports that the policy rejects ambiguous HTTP, so that a layer does not check it first.
+    pub fn checks_ambiguity(&mut self) {
+        self.is_strict = true;
     }
 
     /// Reports that the caller is known to all later policies.

@@ -279,6 +279,7 @@ impl Policy for Signature {
 
     fn check_order(&self, order: &mut ChainOrder) {
         order.recognises_caller();
+        order.needs_content("Signature");
     }
 }
 
@@ -374,6 +375,7 @@ impl Policy for SignatureOr {
 
     fn check_order(&self, order: &mut ChainOrder) {
         order.recognises_caller();
+        order.needs_content("Signature");
     }
 }
 

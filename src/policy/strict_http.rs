@@ -10,7 +10,7 @@ use http::{
 };
 
 use self::host::is_host;
-use super::{Policy, Stop};
+use super::{ChainOrder, Policy, Stop};
 use crate::{
     Admission, Denial, Head, header_value,
     normalize_path::{self, PathRules},
@@ -39,6 +39,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StrictHttp {
     relaxed: PathRules,
+    allows_missing_host: bool,
 }
 
 /// Headers that different servers interpret differently when they are repeated.
@@ -62,6 +63,13 @@ impl StrictHttp {
     #[must_use]
     pub fn relax(mut self, rules: PathRules) -> Self {
         self.relaxed = rules;
+        self
+    }
+
+    /// Admits HTTP/1.1 requests without a host, for services that do not distinguish hosts.
+    #[must_use]
+    pub fn allow_missing_host(mut self) -> Self {
+        self.allows_missing_host = true;
         self
     }
 
@@ -117,9 +125,15 @@ impl Policy for StrictHttp {
             once(head, name)?;
         }
         framing(head)?;
-        host(head)?;
+        host(head, self.allows_missing_host)?;
         connection(head)?;
-        Ok(self.target(head, admission)?)
+        self.target(head, admission)?;
+        admission.is_strict = true;
+        Ok(())
+    }
+
+    fn check_order(&self, order: &mut ChainOrder) {
+        order.checks_ambiguity();
     }
 }
 
@@ -162,14 +176,16 @@ fn framing(head: Head<'_>) -> Result<(), Denial> {
     }
 }
 
-fn host(head: Head<'_>) -> Result<(), Denial> {
+fn host(head: Head<'_>, may_be_missing: bool) -> Result<(), Denial> {
     let authority = head.uri.authority().map(Authority::as_str);
     if authority.is_some_and(|authority| !is_host(authority.as_bytes())) {
         return Err(deny("The authority of the target is not a host with an optional port."));
     }
     match (once(head, &header::HOST)?, authority) {
         // HTTP/1.0 has no such header. In later versions `:authority` may replace it.
-        (None, None) if head.version > Version::HTTP_10 => Err(deny("Header host is missing.")),
+        (None, None) if head.version > Version::HTTP_10 && !may_be_missing => {
+            Err(deny("Header host is missing."))
+        }
         (Some(host), _) if !is_host(host.as_bytes()) => {
             Err(deny("Header host is not a host with an optional port."))
         }

@@ -74,7 +74,7 @@ impl<B> BodyMode<B> for PassThrough {
 }
 
 pub(super) fn unsupported() -> Denial {
-    Denial::internal("a policy needs the request body: build the layer with PortcullisLayer::verify_content")
+    Denial::internal("a policy needs the request body, which a layer built with `pass_through` does not read")
 }
 
 /// The inner service receives a [`RequestBody`], which ends in an error if it does not match the signature or exceeds

@@ -14,9 +14,10 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    BodyMode, Denied, Gate, ResponseBody, Unserved,
+    BodyMode, Denied, ResponseBody, Unserved,
     body_mode::{Buffering, unsupported},
-    deny,
+    extensions::Unrendered,
+    gate::{Gate, deny},
     request_body::LengthLimit,
 };
 use crate::{Admission, Denial, Policy, Stop, Wait, admission::Committed};
@@ -127,12 +128,12 @@ where
     P: Policy,
 {
     /// Denies the request, in which nothing remains to be decided.
-    fn refuse(&mut self, denial: &Denial) -> State<S, P, C, B> {
+    fn refuse(&mut self, denial: Denial) -> State<S, P, C, B> {
         let mut admission = std::mem::take(&mut self.admission);
         admission.refund();
         let head = self.gate.head(&self.request, self.has_content);
         let renderer = self.gate.renderer_for(&head, &admission);
-        let response = deny(denial, admission, renderer, head.method == Method::HEAD);
+        let response = deny(Arc::new(denial), admission, renderer, head.method == Method::HEAD);
         State::Refused { response: Some(response) }
     }
 }
@@ -181,7 +182,7 @@ where
         });
         match cold.wait(stop) {
             Ok(()) => Self { state: State::Waiting { cold: Some(cold) } },
-            Err(denial) => Self { state: cold.refuse(&denial) },
+            Err(denial) => Self { state: cold.refuse(denial) },
         }
     }
 }
@@ -202,7 +203,7 @@ where
     ) -> Self {
         let mut request = match request {
             Ok(request) => request,
-            Err(denial) => return Self::refuse(&denial, head, admission, &gate),
+            Err(denial) => return Self::refuse(denial, head, admission, &gate),
         };
         let served = Some(admission.take_permits().commit());
         admission.prepare_upstream(&mut request);
@@ -210,9 +211,9 @@ where
         Self::Serving { future: service.call(request), served, admission, gate, head, bound }
     }
 
-    fn refuse(denial: &Denial, head: bool, mut admission: Admission, gate: &Gate<P>) -> Self {
+    fn refuse(denial: Denial, head: bool, mut admission: Admission, gate: &Gate<P>) -> Self {
         admission.refund();
-        Self::Refused { response: Some(deny(denial, admission, &*gate.renderer, head)) }
+        Self::Refused { response: Some(deny(Arc::new(denial), admission, &*gate.renderer, head)) }
     }
 }
 
@@ -240,10 +241,20 @@ where
                         admission.report = None;
                         let denial = Denial::ContentTooLarge { limit: bound.limit() };
                         let admission = std::mem::take(admission);
-                        let response = deny(&denial, admission, &*gate.renderer, *head);
+                        let response = deny(Arc::new(denial), admission, &*gate.renderer, *head);
                         return Poll::Ready(Ok(response.map(ResponseBody::refusal)));
                     }
                     let mut response = outcome?;
+                    if let Some(Unrendered(denial)) = response.extensions_mut().remove() {
+                        // A handler denied the request.
+                        if let Some(served) = served.take() {
+                            served.refund(gate.clock.now());
+                        }
+                        admission.report = None;
+                        let admission = std::mem::take(admission);
+                        let response = deny(denial, admission, &*gate.renderer, *head);
+                        return Poll::Ready(Ok(response.map(ResponseBody::refusal)));
+                    }
                     let extensions = response.extensions();
                     if extensions.get::<Denied>().is_some() || extensions.get::<Unserved>().is_some() {
                         if let Some(served) = served.take() {
@@ -266,7 +277,7 @@ where
                     let again = ready!(cold.poll(cx)).map_err(Stop::Deny);
                     let again = again.and_then(|()| {
                         let head = cold.gate.head(&cold.request, cold.has_content);
-                        cold.admission.evaluate(&*cold.gate.policy, head)
+                        cold.admission.evaluate(&cold.gate.chain, head)
                     });
                     match again {
                         Ok(()) => {
@@ -294,7 +305,7 @@ where
                         }
                         Err(stop) => match cold.wait(stop) {
                             Ok(()) => continue,
-                            Err(denial) => cold.refuse(&denial),
+                            Err(denial) => cold.refuse(denial),
                         },
                     }
                 }

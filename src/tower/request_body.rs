@@ -60,8 +60,7 @@ impl LengthLimit {
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 pin_project! {
-    /// The body of an admitted request, created by a layer that [checks
-    /// bodies](super::PortcullisLayer::verify_content).
+    /// The body of an admitted request.
     ///
     /// A body that must have a certain hash is passed on with a delay of one chunk: the last chunk is held back until
     /// the hash of the whole body is known to match. Otherwise the body ends in

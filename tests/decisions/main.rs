@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
 mod callers;
+mod defaults;
+mod extractors;
+mod key_cache;
+mod key_lists;
 mod layers;
 mod limits;
 mod paths;

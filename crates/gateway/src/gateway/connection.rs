@@ -44,7 +44,7 @@ use crate::config::{Config, Limits};
 use drive::{DriveEnd, drive, graceful_shutdown};
 use portcullis::{
     problem::DenialCode,
-    tower::{Portcullis, PortcullisLayer, ResponseBody, VerifyContent},
+    tower::{Portcullis, PortcullisLayer, ResponseBody},
 };
 use response::{close_after_denial, without_content};
 
@@ -78,7 +78,7 @@ pub struct ConnectionInfo {
 /// Serves client connections with the routes of a gateway, independently of the transport.
 #[derive(Clone)]
 pub struct ConnectionHandler {
-    service: Portcullis<Dispatch, Arc<Routes>, VerifyContent>,
+    service: Portcullis<Dispatch, Arc<Routes>>,
     proxies: TrustedProxies,
     limits: Arc<Limits>,
     logs: bool,
@@ -86,14 +86,14 @@ pub struct ConnectionHandler {
     counts: Arc<WorkerMetrics>,
 }
 
-fn service(routes: Routes, shared: &GatewayState) -> Portcullis<Dispatch, Arc<Routes>, VerifyContent> {
+fn service(routes: Routes, shared: &GatewayState) -> Portcullis<Dispatch, Arc<Routes>> {
     let routes = Arc::new(routes);
-    let layer = PortcullisLayer::new(routes.clone()).verify_content();
+    let layer = PortcullisLayer::new(routes.clone()).without_strict_http();
     layer
         .denial_renderer(RouteRenderer(routes.clone()))
         .clock(shared.clock.clone())
         .peer_from(ClientAddr::peer_of)
-        // No layer before this one changes the target.
+        // Routes have checks of their own, and no layer before this one changes the target.
         .original_from(|_| None)
         .layer(Dispatch(routes))
 }

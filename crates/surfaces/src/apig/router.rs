@@ -82,7 +82,7 @@ pub fn router(surface: Apig) -> Router {
         RateLimit::new().fields(RateLimitFields { ietf_draft_10: false, x_ratelimit: false }),
     );
     let guard = PortcullisLayer::new(guard)
-        .verify_content()
+        .without_strict_http()
         .denial_renderer(ErrorFormat::Operators)
         .clock(surface.clock.clone())
         .peer_from(surface.peer);

@@ -76,6 +76,7 @@ pub fn router(surface: Discue) -> Router {
         RateLimit::new().fields(fields),
     );
     let guard = PortcullisLayer::new(guard)
+        .without_strict_http()
         .denial_renderer(ErrorFormat::Compact)
         .clock(surface.clock.clone())
         .peer_from(surface.peer);

@@ -1,0 +1,69 @@
+//! The settings of a layer, and its decision.
+
+use std::{net::IpAddr, sync::Arc};
+
+use bytes::Bytes;
+use http::{Extensions, Request, Response, Uri};
+
+use super::extensions::Denied;
+use crate::{
+    Admission, Denial, Head, Policy,
+    clock::Clock,
+    policy::Guarded,
+    problem::{self, RenderDenial},
+};
+
+/// Finds the target that the client sent among a request's extensions.
+pub(super) type FindOriginal = fn(&Extensions) -> Option<&Uri>;
+
+/// The settings that a layer shares with its services.
+pub(super) struct Gate<P> {
+    pub(super) chain: Guarded<Arc<P>>,
+    pub(super) renderer: Arc<dyn RenderDenial>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) peer: fn(&Extensions) -> Option<IpAddr>,
+    pub(super) original: FindOriginal,
+}
+
+impl<P> Clone for Gate<P> {
+    fn clone(&self) -> Self {
+        let Self { chain, renderer, clock, peer, original } = self;
+        let (chain, renderer, clock) = (chain.clone(), renderer.clone(), clock.clone());
+        Self { chain, renderer, clock, peer: *peer, original: *original }
+    }
+}
+
+impl<P: Policy> Gate<P> {
+    /// Returns the head of a request, whose body may have been moved elsewhere.
+    pub(super) fn head<'a, B>(&self, request: &'a Request<B>, content: bool) -> Head<'a> {
+        let peer = (self.peer)(request.extensions());
+        let head = Head::from_request(request, peer, content, self.clock.now());
+        match (self.original)(request.extensions()) {
+            Some(original) => head.with_original_uri(original),
+            None => head,
+        }
+    }
+
+    /// Returns the renderer for the denial of a request.
+    pub(super) fn renderer_for(&self, head: &Head<'_>, admission: &Admission) -> &dyn RenderDenial {
+        self.renderer.for_request(head, admission).unwrap_or(&*self.renderer)
+    }
+}
+
+/// Returns the response of a denial. For `HEAD` it has the length of the body, but no body (RFC 9110, section
+/// 9.3.2).
+pub(super) fn deny(
+    denial: Arc<Denial>,
+    admission: Admission,
+    renderer: &dyn RenderDenial,
+    is_head: bool,
+) -> Response<Bytes> {
+    problem::log(&denial);
+    let mut response = problem::render(&denial, renderer, &admission);
+    if is_head {
+        response.body_mut().clear();
+    }
+    response.extensions_mut().insert(Denied::new(denial));
+    response.extensions_mut().insert(admission);
+    response
+}
