@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR
 
 GATEWAY = $(CARGO_TARGET_DIR)/release/portcullis
 
-.PHONY: run test lint schemathesis sdk clients counts counts-proxied counts-record bench compare growth attack instructions fuzz packages help
+.PHONY: run test lint package schemathesis sdk clients counts counts-proxied counts-record bench compare growth attack instructions fuzz packages help
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -19,6 +19,9 @@ test: packages ## Run all tests
 
 lint: packages ## Check format, lints, docs and licences, as CI does
 	scripts/lint
+
+package: packages ## Package the library, and run the README's example with the package
+	@scripts/package
 
 schemathesis: packages ## Test each management API against its OpenAPI description
 	cargo build --locked --package portcullis-gateway

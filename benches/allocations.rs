@@ -67,7 +67,7 @@ fn line(name: &str, counted: &AllocationInfo) {
 /// A service that responds immediately, inside of a layer; the request is created beforehand.
 fn through_tower(world: &DirectoryFixture, policy: impl portcullis::Policy) -> AllocationInfo {
     let key = key_on(world, &ample(world));
-    let layer = PortcullisLayer::new(policy).clock(world.clock.clone());
+    let layer = PortcullisLayer::new(policy).clock(world.clock.clone()).without_strict_http().pass_through();
     let mut service = layer.layer(service_fn(async |_: Request<Empty<Bytes>>| {
         Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
     }));

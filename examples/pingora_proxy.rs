@@ -1,15 +1,13 @@
-//! A Pingora proxy of your own with the policies of the `axum` example, which three hooks of `ProxyHttp` call.
+//! A Pingora proxy of your own with policies, which three hooks of `ProxyHttp` call.
 //!
 //! ```text
 //! python3 -m http.server -b 127.0.0.1 9000 &
 //! cargo run --example pingora_proxy --features pingora
 //! ```
 //!
-//! Listens on 127.0.0.1:6188 and forwards admitted requests to 127.0.0.1:9000. Prints the key of its only caller in a
-//! curl command. The plan allows 5 requests a minute: the sixth is answered with 429. The proxy does not forward the
-//! key: the upstream receives `X-Caller-Id` instead.
-
-mod setup;
+//! Listens on 127.0.0.1:6188 and forwards admitted requests to 127.0.0.1:9000. The key is
+//! `shop-example-0123456789`. Its caller may send 5 requests a minute: the sixth is answered with 429. The proxy does
+//! not forward the key: the upstream receives `X-Caller-Id` instead.
 
 use std::error::Error;
 
@@ -23,14 +21,15 @@ use pingora::{
 };
 use portcullis::{
     Admission,
+    keys::Keys,
+    model::Limit,
     pingora::PingoraGate,
-    policy::{ApiKey, ContentType, RateLimit, RequireUnlocked, StrictHttp},
+    policy::{ApiKey, ContentType, RateLimit},
 };
 
 const UPSTREAM: (&str, u16) = ("127.0.0.1", 9000);
 
-/// `StrictHttp` comes first: requests that two parsers could interpret differently are denied at once.
-type Policies = (StrictHttp, ContentType, ApiKey, RequireUnlocked, RateLimit);
+type Policies = (ContentType, ApiKey, RateLimit);
 
 struct Proxy {
     gate: PingoraGate<Policies>,
@@ -72,14 +71,8 @@ impl ProxyHttp for Proxy {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let (directory, key) = tokio::runtime::Runtime::new()?.block_on(setup::directory())?;
-    let policies = (
-        StrictHttp::new(),
-        ContentType::new(["application/json"])?,
-        ApiKey::new(directory.clone()),
-        RequireUnlocked::new(directory),
-        RateLimit::new(),
-    );
+    let keys = Keys::new().limit(Limit::per_minute(5)).add("shop", "shop-example-0123456789")?;
+    let policies = (ContentType::new(["application/json"])?, ApiKey::new(keys), RateLimit::new());
 
     let gate = PingoraGate::new(policies).caller_id_header(HeaderName::from_static("x-caller-id"));
     let mut server = Server::new_with_opt_and_conf(None, ServerConf::default());
@@ -87,6 +80,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut service = http_proxy_service(&server.configuration, Proxy { gate });
     service.add_tcp("127.0.0.1:6188");
     server.add_service(service);
-    println!("curl -i -H 'X-API-KEY: {}' http://127.0.0.1:6188/", key.expose());
+    println!("curl -i -H 'X-API-KEY: shop-example-0123456789' http://127.0.0.1:6188/");
     server.run_forever()
 }

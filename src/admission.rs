@@ -36,7 +36,8 @@ pub struct Admission {
     pub(crate) report: Option<RateLimitReport>,
     pub(crate) credential: Option<HeaderName>,
     pub(crate) varies: bool,
-    pub(crate) target: Option<Uri>,
+    /// Boxed, because it is rare and large.
+    pub(crate) target: Option<Box<Uri>>,
     pub(crate) path_violations: PathRules,
     /// The normalized path to decide on, if it differs from the path that the client sent.
     pub(crate) path: Option<Box<str>>,

@@ -1,22 +1,56 @@
-//! # Portcullis
+//! API keys, rate limits, locks and content negotiation: Tower layers for any service, and an API gateway built from
+//! them.
 //!
-//! API gateway policies as Tower layers, and a gateway built from them. A policy answers one question about a
-//! request: *who is the caller* (401, 403), *how many requests may it send* (402, 429), *is the resource locked*
-//! (423), *do client and server support the same format* (406, 415).
+//! ```
+//! # #[cfg(feature = "axum")]
+//! # fn main() -> Result<(), portcullis::keys::KeyError> {
+//! use axum::{Router, routing::get};
+//! use portcullis::{Caller, keys::Keys, model::Limit, policy::{ApiKey, RateLimit}, tower::PortcullisLayer};
 //!
-//! Each rule is a [`Policy`]: synchronous, without I/O, over a borrowed [`Head`]. A chain of policies either admits
-//! the request and returns an [`Admission`] (caller, remaining requests, negotiated media type), or denies it with a
-//! [`Denial`], which [`problem`] renders as an HTTP response: an RFC 9457 problem, or an error format of the service's
-//! own ([`RenderDenial`](problem::RenderDenial)).
+//! async fn orders(caller: Caller) -> String {
+//!     format!("the orders of {}", caller.id())
+//! }
 //!
-//! A *face* connects policies to a server: [`mod@tower`] (feature `tower`, on by default) for axum and all other
-//! Tower services; [`mod@pingora`] (feature `pingora`) for an existing `ProxyHttp` proxy; and the gateway (package
-//! `portcullis-gateway`), which serves the same Tower stack.
+//! let keys = Keys::new().limit(Limit::per_minute(600).burst(50)).add("shop", "oN6mC1vLq2Xh8bRk4TzW")?;
+//! let layer = PortcullisLayer::new((ApiKey::new(keys), RateLimit::new()));
+//! let app: Router = Router::new().route("/orders", get(orders)).layer(layer);
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "axum"))]
+//! # fn main() {}
+//! ```
 //!
-//! A [`registry`] stores callers, keys, plans and locks. Policies read them from the in-memory [`directory`], which
-//! follows the registry's change log. The package `portcullis-surfaces` manages them over HTTP with two published
-//! contracts and an admin API of our own.
+//! A request without a key is now denied with 401, and the 51st at once with 429; both say what to do in their headers
+//! and in a problem (RFC 9457). The denials of the policies:
+//!
+//! | status | policy |
+//! |---|---|
+//! | 400 | [`StrictHttp`](policy::StrictHttp), which every layer applies first |
+//! | 401 | [`ApiKey`](policy::ApiKey), [`Signature`](policy::Signature) |
+//! | 402 | a lapsed subscription, by [`ApiKey`](policy::ApiKey) and [`Signature`](policy::Signature) |
+//! | 403 | [`RequireScope`](policy::RequireScope), [`RequireGrant`](policy::RequireGrant), [`IpAcl`](policy::IpAcl), [`Lockout`](policy::Lockout) |
+//! | 406, 415 | [`Accept`](policy::Accept), [`ContentType`](policy::ContentType) |
+//! | 413, 414, 431 | [`BodyLimit`](policy::BodyLimit), [`HeadLimit`](policy::HeadLimit) |
+//! | 423 | [`RequireUnlocked`](policy::RequireUnlocked) |
+//! | 429 | [`RateLimit`](policy::RateLimit), [`ApiThrottle`](policy::ApiThrottle) |
+//!
+//! # Start here
+//!
+//! * [`mod@tower`] (feature `tower`, on by default): the layer, for axum and all other Tower services; extractors for
+//!   axum with the feature `axum`. [`mod@pingora`] (feature `pingora`): the same for an existing `ProxyHttp` proxy.
+//! * [`keys`]: keys in a list, or in a table of your own.
+//! * [`policy`]: the policies, and how to write one: synchronous, without I/O, over a borrowed [`Head`].
+//! * [`problem`]: problems, or an error format of your own ([`RenderDenial`](problem::RenderDenial)).
+//!
+//! # For a managed installation
+//!
+//! A [`registry`] stores tenants, callers, keys, plans and locks. Policies read them from the in-memory [`directory`],
+//! which follows the registry's change log. The package `portcullis-surfaces` manages them over HTTP with two published
+//! contracts and an admin API of our own, and the package `portcullis-gateway` is a gateway that serves the same
+//! policies. [`transfer`] imports and exports keys; [`signature`], [`media`] and [`normalize_path`] are parts of the
+//! policies for others to use.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods))]
 
 pub mod admission;

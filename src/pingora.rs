@@ -37,7 +37,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, header};
+use http::{HeaderMap, HeaderName, Method, Uri, header};
 use pingora::{
     Error, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
@@ -207,7 +207,7 @@ impl<P: Policy> PingoraGate<P> {
     /// If a header cannot be added.
     pub fn upstream_request_filter(&self, request: &mut RequestHeader, admission: &Admission) -> Result<()> {
         if let Some(target) = &admission.target {
-            request.set_uri(target.clone());
+            request.set_uri(Uri::clone(target));
         }
         if let Some(name) = &admission.credential {
             request.remove_header(name);

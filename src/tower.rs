@@ -30,8 +30,9 @@
 //! # Nested layers
 //!
 //! An inner layer continues with the [`Admission`] of the outer one, which is among the request's extensions; if the
-//! inner layer denies the request, the outer layer refunds its permits. Responses carry the innermost admission among
-//! their extensions, and denials [`Denied`], for logs in outer layers. If a layer has policies that decide about a
+//! inner layer denies the request, the outer layer refunds its permits. Denials carry [`Denied`] and the innermost
+//! admission among their extensions, for logs in outer layers; other responses after
+//! [`PortcullisLayer::expose_admission`]. If a layer has policies that decide about a
 //! caller, and an outer layer recognises the caller, build it with [`PortcullisLayer::inner`].
 //!
 //! # Order beside other layers
@@ -135,7 +136,8 @@ impl<P: Policy> PortcullisLayer<P> {
         let chain = Guarded::new(Arc::new(policy));
         let (peer, original) = (PeerAddr::find as fn(&_) -> _, original::find as FindOriginal);
         let clock = Arc::new(SystemClock::new());
-        let gate = Gate { chain, renderer: Arc::new(Problem), clock, peer, original };
+        let renderer = Arc::new(Problem);
+        let gate = Gate { chain, renderer, clock, peer, original, exposes_admission: false };
         Self { gate: Arc::new(gate), content: PhantomData }
     }
 
@@ -209,6 +211,13 @@ impl<P: Policy, C> PortcullisLayer<P, C> {
                 && head.headers.contains_key(header::ORIGIN)
                 && head.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
         })
+    }
+
+    /// Adds the [`Admission`] to the extensions of all responses, for logs in outer layers; the innermost layer's remains.
+    /// Without this, only denials carry it.
+    #[must_use]
+    pub fn expose_admission(self) -> Self {
+        self.with(|gate| gate.exposes_admission = true)
     }
 
     /// Sets the clock. The default is the [`SystemClock`] of the process. Layers over one directory must share a

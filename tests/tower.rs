@@ -36,12 +36,12 @@ fn request(method: &str, key: &str) -> Request<Full<Bytes>> {
 }
 
 fn layer<P: Policy>(world: &DirectoryFixture, policy: P) -> PortcullisLayer<P, PassThrough> {
-    PortcullisLayer::new(policy).clock(world.clock.clone()).pass_through()
+    PortcullisLayer::new(policy).clock(world.clock.clone()).pass_through().expose_admission()
 }
 
 /// Returns a layer inside another one that identifies the caller.
 fn inner<P: Policy>(world: &DirectoryFixture, policy: P) -> PortcullisLayer<P, PassThrough> {
-    policy.into_layer().clock(world.clock.clone()).pass_through()
+    policy.into_layer().clock(world.clock.clone()).pass_through().expose_admission()
 }
 
 /// Responds with what the policies stored in the admission.

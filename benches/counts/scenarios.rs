@@ -102,7 +102,7 @@ fn through_tower(
     policy: impl Policy + 'static,
     parts: Parts,
 ) -> Scenario {
-    let layer = PortcullisLayer::new(policy).clock(world.clock.clone());
+    let layer = PortcullisLayer::new(policy).clock(world.clock.clone()).without_strict_http().pass_through();
     let service = layer.layer(service_fn(async |_: Request<Empty<Bytes>>| {
         Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
     }));

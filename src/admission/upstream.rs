@@ -9,19 +9,19 @@ impl Admission {
     /// Returns the target that replaces that of the request, if a policy set one.
     #[must_use]
     pub fn target(&self) -> Option<&Uri> {
-        self.target.as_ref()
+        self.target.as_deref()
     }
 
     /// Replaces the target of the request for the service behind the policies. Policies still see the original one.
     pub fn set_target(&mut self, target: Uri) {
-        self.target = Some(target);
+        self.target = Some(Box::new(target));
     }
 
     /// Prepares a request for the upstream: sets the normalized target, and removes the credential unless the route
     /// forwards it.
     pub fn prepare_upstream<B>(&mut self, request: &mut Request<B>) {
         if let Some(target) = self.target.take() {
-            *request.uri_mut() = target;
+            *request.uri_mut() = *target;
         }
         if let Some(name) = &self.credential {
             request.headers_mut().remove(name);

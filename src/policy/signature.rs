@@ -328,9 +328,9 @@ impl Signature {
             }
         }
         if let Some(query) = head.uri.query().and_then(canonical_query) {
-            let target = with_query(admission.target.as_ref().unwrap_or(head.uri), &query);
+            let target = with_query(admission.target.as_deref().unwrap_or(head.uri), &query);
             let too_long = || Denial::bad_request("The query is too long in its canonical form.");
-            admission.target = Some(target.ok_or_else(too_long)?);
+            admission.target = Some(Box::new(target.ok_or_else(too_long)?));
         }
         if !self.forward {
             admission.credential = Some(header::AUTHORIZATION);

@@ -93,7 +93,7 @@ impl StrictHttp {
             return Err(Denial::path_violation(broken));
         }
         if let Cow::Owned(path) = normal.path {
-            admission.target = Some(with_path(head.uri, &path)?);
+            admission.target = Some(Box::new(with_path(head.uri, &path)?));
         }
         Ok(())
     }

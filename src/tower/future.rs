@@ -263,7 +263,7 @@ where
                         admission.report = None;
                     }
                     admission.add_response_headers(response.headers_mut());
-                    if response.extensions().get::<Admission>().is_none() {
+                    if gate.exposes_admission && response.extensions().get::<Admission>().is_none() {
                         response.extensions_mut().insert(std::mem::take(admission));
                     }
                     return Poll::Ready(Ok(response.map(ResponseBody::inner)));

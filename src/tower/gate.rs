@@ -23,13 +23,20 @@ pub(super) struct Gate<P> {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) peer: fn(&Extensions) -> Option<IpAddr>,
     pub(super) original: FindOriginal,
+    /// Whether responses carry the admission.
+    pub(super) exposes_admission: bool,
 }
 
 impl<P> Clone for Gate<P> {
     fn clone(&self) -> Self {
-        let Self { chain, renderer, clock, peer, original } = self;
-        let (chain, renderer, clock) = (chain.clone(), renderer.clone(), clock.clone());
-        Self { chain, renderer, clock, peer: *peer, original: *original }
+        Self {
+            chain: self.chain.clone(),
+            renderer: self.renderer.clone(),
+            clock: self.clock.clone(),
+            peer: self.peer,
+            original: self.original,
+            exposes_admission: self.exposes_admission,
+        }
     }
 }
 

@@ -88,7 +88,7 @@ pub struct ConnectionHandler {
 
 fn service(routes: Routes, shared: &GatewayState) -> Portcullis<Dispatch, Arc<Routes>> {
     let routes = Arc::new(routes);
-    let layer = PortcullisLayer::new(routes.clone()).without_strict_http();
+    let layer = PortcullisLayer::new(routes.clone()).without_strict_http().expose_admission();
     layer
         .denial_renderer(RouteRenderer(routes.clone()))
         .clock(shared.clock.clone())

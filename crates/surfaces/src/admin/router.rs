@@ -156,7 +156,11 @@ fn guard<P: Policy + 'static>(admin: &Admin, formats: P) -> PortcullisLayer<impl
         .realm("admin")
         .lockout(admin.lockout.clone());
     let guard = (formats, key, RateLimit::new());
-    PortcullisLayer::new(guard).without_strict_http().clock(admin.clock.clone()).peer_from(admin.peer)
+    PortcullisLayer::new(guard)
+        .without_strict_http()
+        .expose_admission()
+        .clock(admin.clock.clone())
+        .peer_from(admin.peer)
 }
 
 /// Answers other methods with 405.

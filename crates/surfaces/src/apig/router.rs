@@ -83,6 +83,7 @@ pub fn router(surface: Apig) -> Router {
     );
     let guard = PortcullisLayer::new(guard)
         .without_strict_http()
+        .expose_admission()
         .denial_renderer(ErrorFormat::Operators)
         .clock(surface.clock.clone())
         .peer_from(surface.peer);

@@ -77,6 +77,7 @@ pub fn router(surface: Discue) -> Router {
     );
     let guard = PortcullisLayer::new(guard)
         .without_strict_http()
+        .expose_admission()
         .denial_renderer(ErrorFormat::Compact)
         .clock(surface.clock.clone())
         .peer_from(surface.peer);
