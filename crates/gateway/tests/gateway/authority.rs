@@ -66,7 +66,8 @@ async fn credential_revoked_during_upload_changes_nothing() {
         let id = made["id"].as_str().unwrap();
         (made["key"].as_str().unwrap().to_owned(), format!("/tenants/{tenant}/keys/{id}?wait=10"))
     };
-    let last = async || ask(admin, &token, "GET", "/status", None).await.1["applied"].as_u64().unwrap();
+    let last =
+        async || ask(admin, &token, "GET", "/status", None).await.1["applied_change"].as_u64().unwrap();
     for (address, target, tenant, caller, field, content) in [
         (gateway.address, "/v1/api_keys", "demo", CLIENT, "x-api-key: ", "{}"),
         (gateway.address, "/v1/api_clients", "demo", CLIENT, "x-api-key: ", "{}"),

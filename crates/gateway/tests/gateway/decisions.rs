@@ -93,11 +93,11 @@ async fn lapsed_tenant_is_402_unless_the_route_admits_it() {
     let admits = "api_key = true\nlapsed_subscriptions = \"allow\"";
     let setup = Setup::new(&[("/", "api_key = true"), ("/lenient", admits)], "").await;
     setup.becomes(Method::GET, "/", 200).await;
-    let (status, _) = setup.manage(Method::PATCH, "/tenants/demo", json!({ "standing": "lapsed" })).await;
+    let (status, _) = setup.manage(Method::PATCH, "/tenants/demo", json!({ "subscription": "lapsed" })).await;
     assert_eq!(status, 200);
     assert_eq!(setup.becomes(Method::GET, "/", 402).await["code"], "payment-required");
     assert_eq!(setup.call(Method::GET, "/lenient", &setup.site.api_key).await.0, 200);
-    setup.manage(Method::PATCH, "/tenants/demo", json!({ "standing": "active" })).await;
+    setup.manage(Method::PATCH, "/tenants/demo", json!({ "subscription": "active" })).await;
     setup.becomes(Method::GET, "/", 200).await;
 }
 

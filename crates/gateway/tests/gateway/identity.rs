@@ -212,7 +212,7 @@ async fn running_gateway_accepts_replaced_secrets_and_store() {
         while status().await["ready"] != json!(true) {
             assert!(Instant::now() < deadline, "{}", status().await);
         }
-        assert_eq!(status().await["following"], "current");
+        assert_eq!(status().await["replication"], "current");
     }
 }
 
@@ -235,7 +235,7 @@ async fn gateway_with_mismatching_secrets_is_not_ready() {
     assert_eq!(here.status().await["ready"], json!(true));
     let deadline = Instant::now() + PATIENCE;
     fs::rename(&newer, here.site.store()).unwrap();
-    while here.status().await["following"] != "mismatched" {
+    while here.status().await["replication"] != "mismatched" {
         assert!(Instant::now() < deadline, "{:?}", here.told());
     }
     assert_eq!(here.status().await["ready"], json!(false));
@@ -384,7 +384,7 @@ async fn revocations_apply_after_an_unreadable_change() {
         here.until(&made, 200).await;
         let status = here.status().await;
         assert_eq!(
-            (&status["following"], &status["ready"]),
+            (&status["replication"], &status["ready"]),
             (&json!("incomplete"), &json!(false)),
             "{status}"
         );
@@ -405,5 +405,5 @@ async fn key_with_an_unreadable_record_is_denied_and_others_work() {
     store.execute(LATER).await.unwrap();
     here.until(&broken, 401).await;
     here.until(&sound, 200).await;
-    assert_eq!(here.status().await["following"], "incomplete");
+    assert_eq!(here.status().await["replication"], "incomplete");
 }

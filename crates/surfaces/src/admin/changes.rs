@@ -46,7 +46,7 @@ pub(super) struct Change {
     #[schema(required)]
     address: Option<String>,
     /// The kind of change.
-    #[schema(value_type = schemas::Verb)]
+    #[schema(value_type = schemas::ChangeKind)]
     verb: ChangeKind,
     /// The kind of the changed entity: `tenant`, `caller`, `credential`, `plan`, `lock`, `grant`, `quota` or
     /// `throttle`.

@@ -7,7 +7,7 @@ mod rotation;
 mod rules;
 
 pub(super) use body::{CreatedKey, Key, KeyRecord};
-pub(super) use rotation::{__path_rotate, Rotated, rotate};
+pub(super) use rotation::{__path_rotate, RotatedKey, rotate};
 
 use std::{sync::Arc, time::Duration};
 
@@ -181,10 +181,10 @@ pub(super) struct PendingDeletion {
     /// The id of the key, which is deleted from the store.
     id: String,
     /// Whether this node denies the key already.
-    refused_here: bool,
+    denied_here: bool,
     /// The number of the last change that this node has applied.
     #[schema(value_type = u64)]
-    applied: Seq,
+    applied_change: Seq,
 }
 
 /// The query parameter of the deletion of a key.
@@ -234,8 +234,9 @@ pub(super) async fn delete(
     if tokio::time::timeout(Duration::from_secs(seconds), refused).await.is_ok() {
         return Ok(ApiResponse::no_content());
     }
-    let underway = PendingDeletion { id: id.to_string(), refused_here: false, applied: directory.applied() };
-    Ok(ApiResponse::document(StatusCode::ACCEPTED, &underway))
+    let pending =
+        PendingDeletion { id: id.to_string(), denied_here: false, applied_change: directory.applied() };
+    Ok(ApiResponse::document(StatusCode::ACCEPTED, &pending))
 }
 
 async fn show(surface: &Surface, key: Credential) -> Result<ApiResponse, ErrorResponse> {

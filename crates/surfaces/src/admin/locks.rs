@@ -3,7 +3,7 @@
 mod body;
 mod enforced;
 
-pub(super) use body::{Acquired, Lock};
+pub(super) use body::{AcquiredLock, Lock};
 
 use std::sync::Arc;
 
@@ -99,7 +99,7 @@ pub(super) async fn list(
     operation_id = "acquire_lock",
     params(openapi::IdempotencyKey, openapi::LockToken),
     request_body(content = LockRequest, content_type = "application/json"),
-    responses(openapi::Created<Acquired>, openapi::CommonErrors, openapi::NotFound, openapi::CreateErrors),
+    responses(openapi::Created<AcquiredLock>, openapi::CommonErrors, openapi::NotFound, openapi::CreateErrors),
 )]
 pub(super) async fn acquire(
     State(surface): State<Arc<Surface>>,
@@ -122,7 +122,7 @@ pub(super) async fn acquire(
         let location = format!("/admin/v1/locks/{}", lock.id);
         let lock = Lock::from(lock);
         let tag = ETag::content(&lock);
-        ApiResponse::created(location, &Acquired::new(token, lock, warnings)).with_etag(&tag).secret()
+        ApiResponse::created(location, &AcquiredLock::new(token, lock, warnings)).with_etag(&tag).secret()
     });
     acquired.await.map_err(|fault| match fault {
         RegistryError::LimitReached(most) => {
@@ -177,10 +177,10 @@ pub(super) async fn refresh(
         let detail = "The request needs the header Lock-Token with the token of the lock.";
         return Err(Denial::PreconditionRequired { detail: detail.into() }.into());
     };
-    let Refresh { lasts } =
+    let Refresh { duration } =
         if call.content.is_empty() { Refresh::default() } else { json::read(&call.content)? };
     let mut checks = FieldErrors::default();
-    let lease = lease(lasts, &mut checks);
+    let lease = lease(duration, &mut checks);
     checks.finish()?;
     let lasts = lease.ok_or_else(|| Denial::internal("a validated value is missing"))?;
     let refreshed = surface.execute(&call, ticket.as_ref(), RefreshLock { id, token, lasts }, shown);

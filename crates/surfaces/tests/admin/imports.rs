@@ -98,7 +98,7 @@ async fn export_is_imported_without_administrators() {
     let told = imported.json();
     assert_eq!((&told["counts"]["tenant"], &told["dry_run"]), (&json!(2), &json!(false)));
     // Left out: a tenant, three callers, three keys and the last use of one of them.
-    assert_eq!((&told["left_out"], told["seq"].as_u64()), (&json!(8), Some(one.world.directory.applied())));
+    assert_eq!((&told["skipped"], told["seq"].as_u64()), (&json!(8), Some(one.world.directory.applied())));
     let back = other.get("/export").await.text;
     assert!(inner(&file).len() > 6);
     assert_eq!(inner(&back), inner(&file));
@@ -262,13 +262,13 @@ async fn keys_of_another_gateway_are_imported_once() {
     let answer = site.import("/keys/import", &[ROWS], &boss).await;
     refused(&answer, 422, "invalid-values", &["#/caller"]);
     let client = format!("tenant,caller,name,digest\nadministration,client,x,{}\n", digest("client"));
-    let answer = site.import("/keys/import?make_callers=true", &[ROWS], &client).await;
+    let answer = site.import("/keys/import?create_callers=true", &[ROWS], &client).await;
     refused(&answer, 422, "invalid-values", &["#/tenant"]);
     assert_eq!(site.changes().await, before);
 
     let rows = format!("tenant,caller,name,digest\nacme,new,x,{}\n", digest("old-key-3"));
     refused(&site.import("/keys/import", &[ROWS], &rows).await, 422, "invalid-values", &["#/caller"]);
-    let made = site.import("/keys/import?make_callers=true", &[ROWS], &rows).await;
+    let made = site.import("/keys/import?create_callers=true", &[ROWS], &rows).await;
     assert_eq!(made.json(), json!({ "keys": 1, "callers": 1, "dry_run": false }));
     assert_eq!(site.world.directory.find("old-key-3").unwrap().caller().id.as_str(), "new");
 }

@@ -37,7 +37,7 @@ async fn key_is_shown_once() {
         "deprecated_at": null, "replaced_by": null, "revision": 1, "created_at": start(),
         "updated_at": start(), "last_used_at": null,
         "safe_to_revoke": {
-            "safe": false, "because": "it was made only 0 hours ago and may not be in use yet",
+            "safe": false, "reason": "it was made only 0 hours ago and may not be in use yet",
         },
     });
     shown(&made, 201, 1, &expected);
@@ -166,7 +166,7 @@ async fn last_use_is_the_stored_one_or_that_of_this_node() {
     site.world.directory.find(key).unwrap().note_use(site.world.now());
     let shown = site.get(&path).await;
     assert_eq!(shown.json()["last_used_at"], "2026-01-01T00:01:40Z");
-    assert_eq!(shown.json()["safe_to_revoke"]["because"], "it was used at 2026-01-01T00:01:40Z");
+    assert_eq!(shown.json()["safe_to_revoke"]["reason"], "it was used at 2026-01-01T00:01:40Z");
     // Another node records a later use.
     let later = site.world.now() + Duration::from_secs(50);
     let id = made["id"].as_str().unwrap().parse().unwrap();
@@ -176,7 +176,7 @@ async fn last_use_is_the_stored_one_or_that_of_this_node() {
     assert!(uses.contains(&&json!("2026-01-01T00:02:30Z")) && uses.contains(&&Value::Null), "{uses:?}");
     site.world.clock.advance(Duration::from_hours(31 * 24 + 1));
     let shown = site.get(&path).await.json();
-    assert_eq!(shown["safe_to_revoke"], json!({ "safe": true, "because": "it was not used for 31 days" }));
+    assert_eq!(shown["safe_to_revoke"], json!({ "safe": true, "reason": "it was not used for 31 days" }));
 }
 
 #[tokio::test]
@@ -297,7 +297,7 @@ async fn timed_out_wait_reports_its_progress() {
     let before = site.world.directory.applied();
     let answer = site.delete(&format!("{FIRST}?wait=0")).await;
     assert_eq!(answer.status, 202);
-    assert_eq!(answer.json(), json!({ "id": "first", "refused_here": false, "applied": before }));
+    assert_eq!(answer.json(), json!({ "id": "first", "denied_here": false, "applied_change": before }));
     assert_eq!(site.world.directory.applied(), before + 1, "it was deleted");
     refused(&site.get(FIRST).await, 404, "not-found", &[]);
 }

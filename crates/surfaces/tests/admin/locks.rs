@@ -12,7 +12,7 @@ const SHOP: &str = "/tenants/acme/callers/shop";
 
 /// Acquires a lock on the caller and returns its id and its token.
 async fn held(site: &Site) -> (String, String) {
-    let body = json!({ "target": { "caller": "shop" }, "reason": "moving", "lasts": 100 });
+    let body = json!({ "target": { "caller": "shop" }, "reason": "moving", "duration": 100 });
     let acquired = site.ask(&site.operator, "POST", "/locks", &[], Some(&body)).await;
     assert_eq!(acquired.status, 201, "{acquired:?}");
     let lock = acquired.json();
@@ -27,15 +27,15 @@ async fn with(site: &Site, token: &str, method: &str, path: &str, body: Option<&
 async fn lock_is_acquired_read_refreshed_and_released() {
     let site = Site::new().await;
     let body = json!({
-        "tenant": "acme", "target": { "resource": "/orders/7" }, "reason": "counting", "covers": "all",
-        "lasts": 30,
+        "tenant": "acme", "target": { "resource": "/orders/7" }, "reason": "counting", "deny": "all",
+        "duration": 30,
     });
     let acquired = site.ask(&site.operator, "POST", "/locks", &[], Some(&body)).await;
     let mut lock = acquired.json();
     let (id, token) = (lock["id"].as_str().unwrap().to_owned(), lock["token"].as_str().unwrap().to_owned());
     let expected = json!({
         "token": token, "id": id, "tenant": "acme", "target": { "resource": "/orders/7" }, "owner": "operator",
-        "reason": "counting", "covers": "all", "acquired_at": start(), "expires_at": "2026-01-01T00:00:30Z",
+        "reason": "counting", "deny": "all", "acquired_at": start(), "expires_at": "2026-01-01T00:00:30Z",
         "fence": lock["fence"],
     });
     assert_eq!((acquired.status.as_u16(), &lock), (201, &expected));
@@ -54,10 +54,11 @@ async fn lock_is_acquired_read_refreshed_and_released() {
 
     site.world.clock.advance(Duration::from_secs(10));
     let refreshed =
-        with(&site, &token, "POST", &format!("{path}/refresh"), Some(&json!({ "lasts": 60 }))).await;
+        with(&site, &token, "POST", &format!("{path}/refresh"), Some(&json!({ "duration": 60 }))).await;
     lock["expires_at"] = json!("2026-01-01T00:01:10Z");
     assert_eq!((refreshed.status.as_u16(), refreshed.json()), (200, lock));
-    let sooner = with(&site, &token, "POST", &format!("{path}/refresh"), Some(&json!({ "lasts": 1 }))).await;
+    let sooner =
+        with(&site, &token, "POST", &format!("{path}/refresh"), Some(&json!({ "duration": 1 }))).await;
     assert_eq!(sooner.json()["expires_at"], "2026-01-01T00:01:10Z");
     for _ in 0..2 {
         assert_eq!(with(&site, &token, "DELETE", &path, None).await.status, 204);
@@ -119,7 +120,7 @@ async fn lock_without_effect_is_rejected() {
     let lock = json!({ "tenant": "administration", "target": { "caller": "shop" }, "reason": "x" });
     refused(&site.post("/locks", lock).await, 422, "invalid-values", &["#/tenant"]);
     for target in [json!({ "resource": "/orders/7" }), json!({ "caller": "shop" })] {
-        let made = site.post("/locks", json!({ "target": target, "reason": "x", "covers": "all" })).await;
+        let made = site.post("/locks", json!({ "target": target, "reason": "x", "deny": "all" })).await;
         assert_eq!(made.status, 201);
         assert!(made.json().get("warnings").is_none(), "{}", made.text);
     }
@@ -215,9 +216,9 @@ async fn lock_error_has_its_pointer() {
         (json!({ "target": { "caller": "a", "resource": "/a" }, "reason": "x" }), 422, &["#/target"]),
         (json!({ "target": { "caller": "a b" }, "reason": "x" }), 422, &["#/target/caller"]),
         (json!({ "target": { "resource": "a" }, "reason": "x" }), 422, &["#/target/resource"]),
-        (json!({ "target": target, "reason": "", "lasts": 0 }), 422, &["#/reason", "#/lasts"]),
-        (json!({ "target": target, "reason": "x", "lasts": 86_401 }), 422, &["#/lasts"]),
-        (json!({ "target": target, "reason": "x", "covers": "reads" }), 422, &["#/covers"]),
+        (json!({ "target": target, "reason": "", "duration": 0 }), 422, &["#/reason", "#/duration"]),
+        (json!({ "target": target, "reason": "x", "duration": 86_401 }), 422, &["#/duration"]),
+        (json!({ "target": target, "reason": "x", "deny": "reads" }), 422, &["#/deny"]),
         (json!({ "target": target }), 400, &["#/reason"]),
         (json!({ "target": target, "reason": "x", "owner": "me" }), 400, &["#/owner"]),
         (json!({ "target": "shop", "reason": "x" }), 400, &["#/target"]),
@@ -227,8 +228,8 @@ async fn lock_error_has_its_pointer() {
     }
     let (id, token) = held(&site).await;
     let answer =
-        with(&site, &token, "POST", &format!("/locks/{id}/refresh"), Some(&json!({ "lasts": 0 }))).await;
-    refused(&answer, 422, "invalid-values", &["#/lasts"]);
+        with(&site, &token, "POST", &format!("/locks/{id}/refresh"), Some(&json!({ "duration": 0 }))).await;
+    refused(&answer, 422, "invalid-values", &["#/duration"]);
 }
 
 #[tokio::test]

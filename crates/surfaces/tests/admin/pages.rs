@@ -83,9 +83,9 @@ async fn list_matches_its_filter() {
     assert_eq!(site.world.stored("acme", "till").await.status, Status::Disabled);
     for (path, expected) in [
         ("/tenants?name=acme", &["acme"][..]),
-        ("/tenants?standing=lapsed", &["blue"]),
-        ("/tenants?standing=active", &["acme", "administration"]),
-        ("/tenants?standing=active&name=blue", &[]),
+        ("/tenants?subscription=lapsed", &["blue"]),
+        ("/tenants?subscription=active", &["acme", "administration"]),
+        ("/tenants?subscription=active&name=blue", &[]),
         ("/tenants/acme/callers?kind=operator", &["till"]),
         ("/tenants/acme/callers?kind=app", &[]),
         ("/tenants/acme/callers?name=till+%26%20shop", &["till"]),
@@ -108,7 +108,7 @@ async fn unknown_repeated_or_misplaced_parameter_is_400() {
         ("/tenants?limit=x", "limit"),
         ("/tenants?after=a%20b", "after"),
         ("/tenants?after=", "after"),
-        ("/tenants?standing=unpaid", "standing"),
+        ("/tenants?subscription=unpaid", "subscription"),
         ("/tenants/acme?x=1", "x"),
         ("/tenants/acme/callers?kind=robot", "kind"),
         ("/tenants/acme/callers?status=on", "status"),
@@ -159,7 +159,7 @@ async fn status_names_the_caller_and_the_store() {
     let caller = json!({ "id": "owner", "name": "owner", "role": "owner", "key": "owners-key" });
     assert_eq!(status["caller"], caller);
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!(status["applied"], site.world.directory.applied());
+    assert_eq!(status["applied_change"], site.world.directory.applied());
     assert_eq!(status["store"], "available");
     site.world.registry.fail(None, || portcullis::registry::RegistryError::Unavailable("gone".into()));
     assert_eq!(site.get("/status").await.json()["store"], "unavailable");

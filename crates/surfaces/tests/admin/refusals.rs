@@ -188,3 +188,34 @@ async fn locked_caller_is_unchanged_but_its_keys_are_revocable() {
     refused(&site.delete("/tenants/acme/callers/shop").await, 423, "locked", &[]);
     assert_eq!(site.delete("/tenants/acme/keys/first").await.status, 204);
 }
+
+#[tokio::test]
+async fn earlier_name_is_rejected_with_the_present_one() {
+    let site = Site::new().await;
+    let lock = |name: &str| json!({ "target": { "caller": "shop" }, "reason": "x", name: 30 });
+    let tenant = |name: &str| json!({ "name": "example.com/x", name: "lapsed" });
+    for (method, path, body, old, present) in [
+        ("POST", "/tenants", Some(tenant("standing")), "standing", "subscription"),
+        ("PATCH", "/tenants/acme", Some(tenant("standing")), "standing", "subscription"),
+        ("GET", "/tenants?standing=lapsed", None, "standing", "subscription"),
+        ("POST", "/locks", Some(lock("covers")), "covers", "deny"),
+        ("POST", "/locks", Some(lock("lasts")), "lasts", "duration"),
+        ("POST", "/keys/import?make_callers=true", None, "make_callers", "create_callers"),
+    ] {
+        let answer = site.ask(&site.owner, method, path, &[ANY], body.as_ref()).await;
+        let renamed = format!("has been renamed to {present}");
+        if body.is_some() {
+            refused(&answer, 400, "invalid-shape", &[&format!("#/{old}")]);
+            let errors = answer.json()["errors"][0]["detail"].as_str().unwrap().to_owned();
+            assert_eq!(errors, format!("the member {renamed}"), "{method} {path}");
+        } else {
+            refused(&answer, 400, "bad-request", &[]);
+            let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+            assert_eq!(detail, format!("The parameter {old} {renamed}."), "{method} {path}");
+        }
+    }
+    // A name that was renamed elsewhere is unknown here.
+    let answer = site.patch("/tenants/acme/callers/shop", json!({ "standing": "lapsed" })).await;
+    let detail = answer.json()["errors"][0]["detail"].as_str().unwrap().to_owned();
+    assert!(detail.starts_with("the member is unknown"), "{detail}");
+}

@@ -75,7 +75,7 @@ fn case(setup: &Setup, operation: &str, key: &str, file: &str) -> Case {
         "read_lock" => ("GET", "/locks/held", None),
         "delete_lock" => ("DELETE", "/locks/held", None),
         "refresh_lock" => {
-            let refresh = body(json!({ "lasts": 90 }));
+            let refresh = body(json!({ "duration": 90 }));
             let case = Case::new("POST", format!("/admin/v1/locks/{lock}/refresh"), refresh);
             let case = case.field("authorization", format!("Bearer {key}"));
             return case.field("lock-token", &**token).field("content-type", "application/json");

@@ -10,7 +10,7 @@ async fn tenant_is_created_read_changed_and_deleted() {
     let gateway = json!({ "project_id": "p1", "instance_id": "i1", "custom_keys": true });
     let made = site.post("/tenants", json!({ "id": "blue", "name": "Blue", "gateway": gateway })).await;
     let mut document = json!({
-        "id": "blue", "name": "Blue", "gateway": gateway, "standing": "active", "max_callers": 50,
+        "id": "blue", "name": "Blue", "gateway": gateway, "subscription": "active", "max_callers": 50,
         "revision": 1, "created_at": start(), "updated_at": start(),
     });
     shown(&made, 201, 1, &document);
@@ -19,11 +19,11 @@ async fn tenant_is_created_read_changed_and_deleted() {
 
     site.world.clock.advance(std::time::Duration::from_secs(1));
     let switch = json!({ "custom_keys": false });
-    let patch = json!({ "name": "Navy", "standing": "lapsed", "max_callers": 3, "gateway": switch });
+    let patch = json!({ "name": "Navy", "subscription": "lapsed", "max_callers": 3, "gateway": switch });
     let changed = site.send("PATCH", "/tenants/blue", &[("if-match", "\"1\"")], patch).await;
     for (member, value) in [
         ("name", json!("Navy")),
-        ("standing", json!("lapsed")),
+        ("subscription", json!("lapsed")),
         ("max_callers", json!(3)),
         ("gateway", json!({ "project_id": "p1", "instance_id": "i1", "custom_keys": false })),
         ("revision", json!(2)),
@@ -45,7 +45,7 @@ async fn tenant_is_created_read_changed_and_deleted() {
 async fn tenant_without_an_id_gets_one() {
     let site = Site::new().await;
     let made = site
-        .post("/tenants", json!({ "name": "example.com/x", "standing": "lapsed", "max_callers": 0 }))
+        .post("/tenants", json!({ "name": "example.com/x", "subscription": "lapsed", "max_callers": 0 }))
         .await;
     let id = made.json()["id"].as_str().unwrap().to_owned();
     assert_eq!((id.len(), made.json()["gateway"].is_null()), (36, true));
@@ -82,7 +82,7 @@ async fn duplicate_is_409_and_invalid_value_is_422() {
         (json!({ "name": "" }), "#/name"),
         (json!({ "name": "example.com/x".repeat(256) }), "#/name"),
         (json!({ "name": "example.com/x", "id": "a b" }), "#/id"),
-        (json!({ "name": "example.com/x", "standing": "unpaid" }), "#/standing"),
+        (json!({ "name": "example.com/x", "subscription": "unpaid" }), "#/subscription"),
         (json!({ "name": "example.com/x", "max_callers": -1 }), "#/max_callers"),
         (json!({ "name": "example.com/x", "max_callers": 4_294_967_296_u64 }), "#/max_callers"),
     ] {

@@ -92,7 +92,7 @@ pub(super) async fn run(command: Locks, desk: &mut CommandContext<'_>) -> anyhow
                 ("PATH", "/target/resource"),
                 ("OWNER", "/owner"),
                 ("REASON", "/reason"),
-                ("DENIES", "/covers"),
+                ("DENIES", "/deny"),
                 ("EXPIRES", "/expires_at"),
                 ("FENCE", "/fence"),
             ];
@@ -108,8 +108,8 @@ pub(super) async fn run(command: Locks, desk: &mut CommandContext<'_>) -> anyhow
                 ("target", Some(target)),
                 ("tenant", tenant.map(Into::into)),
                 ("reason", Some(reason.into())),
-                ("covers", deny.map(Into::into)),
-                ("lasts", Some(duration.into())),
+                ("deny", deny.map(Into::into)),
+                ("duration", Some(duration.into())),
             ]);
             let mut lock = desk.api.send(Method::POST, "/locks", &[], Some(&body)).await?.body;
             let warnings = lock.get("warnings").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -123,7 +123,7 @@ pub(super) async fn run(command: Locks, desk: &mut CommandContext<'_>) -> anyhow
             desk.print_created(&lock, &["/token"])
         }
         Locks::Refresh { duration } => {
-            let body = object_of([("lasts", Some(duration.into()))]);
+            let body = object_of([("duration", Some(duration.into()))]);
             let path = format!("{}/refresh", held(desk)?);
             let reply = desk.api.send(Method::POST, &path, &desk.proof(), Some(&body)).await?;
             desk.print(&reply.body)

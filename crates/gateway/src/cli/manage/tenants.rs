@@ -72,12 +72,12 @@ pub(super) async fn run(command: Tenants, desk: &mut CommandContext<'_>) -> anyh
             let columns = [
                 ("ID", "/id"),
                 ("NAME", "/name"),
-                ("SUBSCRIPTION", "/standing"),
+                ("SUBSCRIPTION", "/subscription"),
                 ("PROJECT", "/gateway/project_id"),
                 ("INSTANCE", "/gateway/instance_id"),
                 ("MAX CALLERS", "/max_callers"),
             ];
-            let filters = [("name", name.as_deref()), ("standing", subscription.as_deref())];
+            let filters = [("name", name.as_deref()), ("subscription", subscription.as_deref())];
             desk.list("/tenants", &filters, &columns).await
         }
         Tenants::Show { tenant } => desk.show(&path(&tenant)).await,
@@ -96,7 +96,7 @@ pub(super) async fn run(command: Tenants, desk: &mut CommandContext<'_>) -> anyh
         Tenants::Edit { tenant, name, subscription, custom_keys, max_callers } => {
             let patch = object_of([
                 ("name", name.map(Into::into)),
-                ("standing", subscription.map(Into::into)),
+                ("subscription", subscription.map(Into::into)),
                 ("gateway", custom_keys.map(|custom_keys| json!({"custom_keys": custom_keys}))),
                 ("max_callers", max_callers.map(Into::into)),
             ]);

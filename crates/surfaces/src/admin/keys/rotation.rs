@@ -51,7 +51,7 @@ pub(in crate::admin) struct Rotation {
 
 /// A new key that replaces another, in clear. No later response shows it.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::admin) struct Rotated {
+pub(in crate::admin) struct RotatedKey {
     #[serde(flatten)]
     made: CreatedKey,
     /// The old key, with its deprecation and its end.
@@ -86,7 +86,7 @@ fn is_rotated(key: &Credential, now: Timestamp) -> Result<(), Denial> {
     operation_id = "rotate_key",
     params(openapi::IdempotencyKey, openapi::LockToken, openapi::IfMatch),
     request_body(content = Rotation, content_type = "application/json", description = "An empty body stands for the defaults"),
-    responses(openapi::Created<Rotated>, openapi::CommonErrors, openapi::NotFound, openapi::CreateErrors),
+    responses(openapi::Created<RotatedKey>, openapi::CommonErrors, openapi::NotFound, openapi::CreateErrors),
 )]
 pub(in crate::admin) async fn rotate(
     State(surface): State<Arc<Surface>>,
@@ -144,7 +144,7 @@ pub(in crate::admin) async fn rotate(
     let rotated = surface.execute(&call, ticket.as_ref(), rotation, |(made, replaces, _)| {
         let (made_at, tag) = (location(&made), tag(&made));
         let made = CreatedKey::new(&fresh, Key::new(made, None, now));
-        let document = Rotated { made, replaces: Key::new(replaces, last_use, now) };
+        let document = RotatedKey { made, replaces: Key::new(replaces, last_use, now) };
         ApiResponse::created(made_at, &document).with_etag(&tag).secret()
     });
     rotated.await.map_err(|fault| match fault {

@@ -79,7 +79,7 @@ impl Parameters for ImportParameters {
         openapi::LockToken
     ),
     request_body(content = String, content_type = "application/x-ndjson", description = "The file of an export"),
-    responses((status = 200, description = "The result of the import", body = schemas::Imported), openapi::CommonErrors, openapi::CreateErrors),
+    responses((status = 200, description = "The result of the import", body = schemas::ImportResult), openapi::CommonErrors, openapi::CreateErrors),
 )]
 pub(in crate::admin) async fn import(
     State(surface): State<Arc<Surface>>,
@@ -97,7 +97,7 @@ pub(in crate::admin) async fn import(
 pub(in crate::admin) struct KeyImportParameters;
 
 impl Parameters for KeyImportParameters {
-    const KNOWN: &'static [&'static str] = &["dry_run", "make_callers"];
+    const KNOWN: &'static [&'static str] = &["dry_run", "create_callers"];
 }
 
 /// Import keys of another gateway
@@ -110,7 +110,7 @@ impl Parameters for KeyImportParameters {
     operation_id = "import_keys",
     params(
         ("dry_run" = Option<bool>, Query, description = "Whether the import is rolled back in the end"),
-        ("make_callers" = Option<bool>, Query, description = "Whether missing callers are created"),
+        ("create_callers" = Option<bool>, Query, description = "Whether missing callers are created"),
         openapi::IdempotencyKey,
         openapi::LockToken
     ),
@@ -119,7 +119,7 @@ impl Parameters for KeyImportParameters {
         description = "One key per row"
     ),
     responses(
-        (status = 200, description = "The result of the import", body = schemas::ImportedKeys),
+        (status = 200, description = "The result of the import", body = schemas::KeyImportResult),
         openapi::CommonErrors,
         openapi::NotFound,
         openapi::CreateErrors
@@ -129,10 +129,10 @@ pub(in crate::admin) async fn import_keys(
     State(surface): State<Arc<Surface>>,
     Upload { call, query, body, .. }: Upload<Owner, KeyImportParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let (dry_run, make_callers) = (flag(&query, "dry_run")?, flag(&query, "make_callers")?);
+    let (dry_run, create_callers) = (flag(&query, "dry_run")?, flag(&query, "create_callers")?);
     let most = surface.admin.imports.max_bytes.min(MAX_FILE_BYTES as u64);
     match Task::begin(surface, call, body, most, dry_run).await? {
-        Ok(task) => aside(move |here| here.block_on(task.import_keys(make_callers))).await,
+        Ok(task) => aside(move |here| here.block_on(task.import_keys(create_callers))).await,
         Err(earlier) => Ok(earlier),
     }
 }
@@ -181,7 +181,7 @@ impl Task {
         self.run(import).await
     }
 
-    async fn import_keys(self, make_callers: bool) -> Result<ApiResponse, ErrorResponse> {
+    async fn import_keys(self, create_callers: bool) -> Result<ApiResponse, ErrorResponse> {
         let mut text = Vec::new();
         let read = (&self.file).read_to_end(&mut text).map_err(transfer::ImportError::Read);
         let content_type = self.call.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -195,7 +195,7 @@ impl Task {
             read.and_then(|_| KeyRows::read(&text, form)).map_err(|refused| self.import_error(refused))?;
         drop(text);
         let peppers = self.surface.admin.directory.peppers();
-        let import = KeyImport::new(rows, &peppers).create_callers(make_callers).dry_run(self.dry_run);
+        let import = KeyImport::new(rows, &peppers).create_callers(create_callers).dry_run(self.dry_run);
         self.run(import).await
     }
 
