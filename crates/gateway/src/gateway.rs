@@ -50,7 +50,6 @@ pub(crate) mod store;
 mod test_support;
 mod tls;
 mod tracked_response;
-mod trusted_proxies;
 mod upstream_body;
 mod upstream_pool;
 mod upstream_stream;
