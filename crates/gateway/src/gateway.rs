@@ -24,7 +24,6 @@ mod field_filter;
 mod forward;
 mod frame_budget;
 mod framing;
-mod h2_write_timeout;
 mod hop_headers;
 mod hosts;
 mod lazy_deadline;
