@@ -5,17 +5,17 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use crate::{
-    process::{Gateway, Site, client, http2_client},
+    process::{Gateway, Installation, client, http2_client},
     scripted::{Reaction, Scripted, ok},
 };
 
 /// Starts a gateway with one worker, with HTTP/1.1 and HTTP/2 on its listener, in front of an upstream.
-fn gateway(service: &Scripted) -> (Site, Gateway) {
-    let mut site = Site::with(service.address, "", "", "server.threads = 1");
-    let listener = format!("address = \"{}\"", site.address);
-    site.rewrite(|text| text.replacen(&listener, &format!("{listener}\nh2c = true"), 1));
-    let gateway = site.start();
-    (site, gateway)
+fn gateway(service: &Scripted) -> (Installation, Gateway) {
+    let mut installation = Installation::with(service.address, "", "", "server.threads = 1");
+    let listener = format!("address = \"{}\"", installation.address);
+    installation.rewrite(|text| text.replacen(&listener, &format!("{listener}\nh2c = true"), 1));
+    let gateway = installation.start();
+    (installation, gateway)
 }
 
 /// Sends a GET with `Connection: close`. Returns the response as text.

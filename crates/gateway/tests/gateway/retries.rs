@@ -1,7 +1,7 @@
 //! Requests on connections that the upstream closes.
 
 use crate::{
-    process::{Gateway, Site},
+    process::{Gateway, Installation},
     scripted::{Arrived, Reaction, Scripted, ok},
 };
 
@@ -10,10 +10,10 @@ fn closes_upon_the_second() -> Scripted {
     Scripted::start(|request| if request.request == 0 { Reaction::Send(ok("ok")) } else { Reaction::Close })
 }
 
-fn gateway(service: &Scripted) -> (Site, Gateway) {
-    let site = Site::with(service.address, "", "", "server.threads = 1");
-    let gateway = site.start();
-    (site, gateway)
+fn gateway(service: &Scripted) -> (Installation, Gateway) {
+    let installation = Installation::with(service.address, "", "", "server.threads = 1");
+    let gateway = installation.start();
+    (installation, gateway)
 }
 
 /// Returns the status of a request without a body, or with the body that the framing describes.

@@ -7,7 +7,7 @@ use portcullis::signature::{Parts, Signer, format_date, hash};
 use reqwest::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
-use crate::process::{Gateway, PATIENCE, Service, Site, client, values};
+use crate::process::{Gateway, Installation, PATIENCE, Service, client, values};
 
 const APP: &str = "/v2/demo-project/apigw/instances/demo-instance/apps/14b399ac967f4115bb62c0346b4537e9";
 /// The path of the app in version 1 of the API.
@@ -17,8 +17,8 @@ const DATE: HeaderName = HeaderName::from_static("x-sdk-date");
 const HASH: HeaderName = HeaderName::from_static("x-sdk-content-sha256");
 
 /// Returns the key and the secret of the app that `init` created.
-async fn app(site: &Site, gateway: &Gateway) -> (String, String) {
-    let app = gateway.get(APP).header("x-auth-token", &site.operator_token).send().await.unwrap();
+async fn app(installation: &Installation, gateway: &Gateway) -> (String, String) {
+    let app = gateway.get(APP).header("x-auth-token", &installation.operator_token).send().await.unwrap();
     let app: Value = app.json().await.unwrap();
     let text = |name: &str| app[name].as_str().unwrap().to_owned();
     (text("app_key"), text("app_secret"))
@@ -72,9 +72,9 @@ pub async fn send(
 #[tokio::test]
 async fn signed_request_is_admitted_and_altered_one_denied() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "signature = true");
-    let gateway = site.start();
-    let (key, secret) = app(&site, &gateway).await;
+    let installation = Installation::new(service.address, "signature = true");
+    let gateway = installation.start();
+    let (key, secret) = app(&installation, &gateway).await;
     let (target, now) = ("/orders?b=2&a=1", Timestamp::now());
     let get = Sign { key: &key, secret: &secret, method: "GET", target, content: "", at: now, told: false };
     let (status, echo) = send(&gateway, "GET", target, get.fields(&gateway), "").await;
@@ -103,9 +103,9 @@ async fn signed_request_is_admitted_and_altered_one_denied() {
 #[tokio::test]
 async fn content_other_than_signed_reaches_no_upstream() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "signature = true");
-    let gateway = site.start();
-    let (key, secret) = app(&site, &gateway).await;
+    let installation = Installation::new(service.address, "signature = true");
+    let gateway = installation.start();
+    let (key, secret) = app(&installation, &gateway).await;
     for told in [false, true] {
         for content in ["", "{\"a\":1}", &"x".repeat(300_000)] {
             let post = Sign {
@@ -130,9 +130,9 @@ async fn content_other_than_signed_reaches_no_upstream() {
 #[tokio::test]
 async fn forwarded_query_is_the_signed_one() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "signature = true");
-    let gateway = site.start();
-    let (key, secret) = app(&site, &gateway).await;
+    let installation = Installation::new(service.address, "signature = true");
+    let gateway = installation.start();
+    let (key, secret) = app(&installation, &gateway).await;
     let (target, now) = ("/orders?a=1%2B2", Timestamp::now());
     let get = Sign { key: &key, secret: &secret, method: "GET", target, content: "", at: now, told: false };
     for sent in [target, "/orders?a=1+2", "/orders?&a=%31%2b2"] {
@@ -145,9 +145,9 @@ async fn forwarded_query_is_the_signed_one() {
 #[tokio::test]
 async fn signed_request_is_served_while_stalled_content_fills_memory() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "signature = true");
-    let gateway = site.start();
-    let (key, secret) = app(&site, &gateway).await;
+    let installation = Installation::new(service.address, "signature = true");
+    let gateway = installation.start();
+    let (key, secret) = app(&installation, &gateway).await;
     let forged = Sign {
         key: &key,
         secret: "guessed",
@@ -185,9 +185,9 @@ async fn signed_request_is_served_while_stalled_content_fills_memory() {
 #[tokio::test]
 async fn unsigned_request_needs_a_key_where_both_are_accepted() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "signature = true\napi_key = true");
-    let gateway = site.start();
-    let (key, secret) = app(&site, &gateway).await;
+    let installation = Installation::new(service.address, "signature = true\napi_key = true");
+    let gateway = installation.start();
+    let (key, secret) = app(&installation, &gateway).await;
     let get = Sign {
         key: &key,
         secret: &secret,
@@ -199,7 +199,7 @@ async fn unsigned_request_needs_a_key_where_both_are_accepted() {
     };
     let by_key = || {
         let mut fields = HeaderMap::new();
-        fields.insert("x-api-key", site.api_key.parse().unwrap());
+        fields.insert("x-api-key", installation.api_key.parse().unwrap());
         fields
     };
     let mut both = get.fields(&gateway);
@@ -234,13 +234,15 @@ fn signed(gateway: &Gateway, key: &Value, method: &str, target: &str, content: &
 #[tokio::test]
 async fn operator_manages_apps_with_signatures_of_the_cli() {
     let service = Service::echo().await;
-    let mut site = Site::new(service.address, "api_key = true");
+    let mut installation = Installation::new(service.address, "api_key = true");
     // Requests that are repeated until the key is known look like guesses.
     let patient = "[surfaces.apig]\nlockout = { attempts = 1000000, window = \"1s\", duration = \"1s\" }";
-    site.rewrite(|text| format!("{text}\n{patient}\n"));
-    let gateway = site.start();
-    let made =
-        site.command("key create --tenant demo-gateway demo-operator --signing --json").output().unwrap();
+    installation.rewrite(|text| format!("{text}\n{patient}\n"));
+    let gateway = installation.start();
+    let made = installation
+        .command("key create --tenant demo-gateway demo-operator --signing --json")
+        .output()
+        .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let mut key: Value = serde_json::from_slice(&made.stdout).unwrap();
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::Response;
 use serde_json::{Value, json};
 
-use crate::process::{Gateway, Service, Site, client, free_address};
+use crate::process::{Gateway, Installation, Service, client, free_address};
 
 const BASE: &str = "/v2/demo-project/apigw/instances/demo-instance";
 const APP: &str = "14b399ac967f4115bb62c0346b4537e9";
@@ -14,7 +14,7 @@ struct Setup {
     gateway: Gateway,
     token: String,
     code: String,
-    _site: Site,
+    _site: Installation,
 }
 
 impl Setup {
@@ -34,10 +34,10 @@ impl Setup {
             route("orders"),
             route("bills"),
         );
-        let site = Site::from_text(&text, address);
-        let gateway = site.start();
-        let token = site.operator_token.clone();
-        let mut setup = Self { gateway, token, code: String::new(), _site: site };
+        let installation = Installation::from_text(&text, address);
+        let gateway = installation.start();
+        let token = installation.operator_token.clone();
+        let mut setup = Self { gateway, token, code: String::new(), _site: installation };
         let code = setup.manage("PUT", &format!("/apps/{APP}/app-codes"), None, 201).await;
         code["app_code"].as_str().unwrap().clone_into(&mut setup.code);
         let auths = json!({ "env_id": "DEFAULT_ENVIRONMENT_RELEASE_ID", "app_ids": [APP], "api_ids": ["orders", "bills"] });

@@ -30,20 +30,20 @@ pub fn portcullis(arguments: &[&str]) -> Output {
 }
 
 /// A configuration in a folder of its own, with the keys that `init` printed.
-pub struct Site {
+pub struct Installation {
     pub folder: TempDir,
     pub address: SocketAddr,
     pub api_key: String,
     pub operator_token: String,
 }
 
-impl Site {
-    /// Creates a site with the route `/` to an upstream, with the given policies.
+impl Installation {
+    /// Creates an installation with the route `/` to an upstream, with the given policies.
     pub fn new(upstream: SocketAddr, policies: &str) -> Self {
         Self::with(upstream, policies, "", "")
     }
 
-    /// Creates a site with additional lines in `[upstreams.up]`, and at the top of the file.
+    /// Creates an installation with additional lines in `[upstreams.up]`, and at the top of the file.
     pub fn with(upstream: SocketAddr, policies: &str, of_upstream: &str, of_file: &str) -> Self {
         let address = free_address();
         let text = format!(
@@ -82,14 +82,14 @@ surface = "apig"
     }
 
     pub fn from_text(text: &str, address: SocketAddr) -> Self {
-        let mut site = Self::uninitialised(text, address);
-        let made = site.init();
+        let mut installation = Self::uninitialised(text, address);
+        let made = installation.init();
         let shown = |label: &str| {
             let line = made.lines().find(|line| line.trim_start().starts_with(label));
             line.and_then(|line| line.split_whitespace().last()).unwrap_or_default().to_owned()
         };
-        (site.api_key, site.operator_token) = (shown("API key"), shown("Operator token"));
-        site
+        (installation.api_key, installation.operator_token) = (shown("API key"), shown("Operator token"));
+        installation
     }
 
     /// Creates only the configuration, without running `init`.
