@@ -8,7 +8,7 @@
 //!
 //! Implement [`Transaction`] over your store, and [`Registry`], whose [`run_transaction`](Registry::run_transaction)
 //! passes a transaction to a [`UnitOfWork`]. [`RegistryExt`] adds the methods that change data, which apply the same
-//! rules in every registry; within a transaction, [`run()`] and [`run_idempotent()`] do so. The suite in
+//! rules in every registry; within a transaction, [`run_in`] and [`run_idempotent()`] do so. The suite in
 //! `tests/registry.rs` checks what the methods of the trait promise: run it against your registry.
 
 mod caller;
@@ -46,7 +46,7 @@ pub use filter::{
 pub use idempotency::{IdempotentOutcome, IdempotentRequest, find_replay, run_idempotent, store_response};
 pub use lock::NewLock;
 pub use mark::Mark;
-pub use operation::{Operation, run};
+pub use operation::{Operation, run_in};
 pub use reseal::{Resealed, reseal};
 pub use rules::{
     AcquireLock, AssertUnchanged, AuthorizedWork, BreakLock, CreateCaller, CreateCallerOr, CreateCredential,

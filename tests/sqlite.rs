@@ -649,7 +649,7 @@ async fn import_conflicting_with_a_concurrent_change_is_rejected() {
     struct Making<'a>(&'a Path, &'a str);
     #[async_trait::async_trait]
     impl UnitOfWork for Making<'_> {
-        async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+        async fn perform(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
             let made = [tenant("first"), tenant("second")].map(|it| CreateTenant(it).into());
             execute(tx, made.into()).await?;
             open(self.0).await.create_tenant(tenant(self.1), &actor()).await?;

@@ -2,7 +2,7 @@
 
 use super::{
     Operation, RegistryError, Transaction,
-    operation::{IntoEntity, run},
+    operation::{IntoEntity, run_in},
     rules::{
         AcquireLock, AssertUnchanged, BreakLock, CreateCaller, CreateCallerOr, CreateCredential, CreatePlan,
         CreateQuota, CreateTenant, CreateThrottle, DeleteCaller, DeleteCredential, DeleteGrant, DeletePlan,
@@ -117,6 +117,6 @@ commands! {
 /// # Errors
 /// The error of the first command that fails. Roll the transaction back after an error.
 pub async fn execute(tx: &mut dyn Transaction, commands: Vec<Command>) -> Result<Vec<Entity>, RegistryError> {
-    let entities = run(tx, commands).await?;
+    let entities = run_in(tx, commands).await?;
     Ok(entities.into_iter().flatten().collect())
 }

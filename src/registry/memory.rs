@@ -85,7 +85,7 @@ impl Registry for Memory {
         let (mut state, now) = (self.state(), self.clock.now().time);
         let mut draft = MemoryTransaction::begin(&mut state, now, actor);
         // The work may only wait for this transaction, which never waits, so the mutex is not held across an await.
-        let end = match pin!(work.run(&mut draft)).poll(&mut Context::from_waker(Waker::noop())) {
+        let end = match pin!(work.perform(&mut draft)).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(end) => end?,
             Poll::Pending => return Err(RegistryError::Unavailable("a memory transaction waited".into())),
         };

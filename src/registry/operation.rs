@@ -108,7 +108,10 @@ tuple!(A B C D);
 ///
 /// # Errors
 /// The error of the first part of the operation that fails. Roll the transaction back after an error.
-pub async fn run<O: Operation>(tx: &mut dyn Transaction, operation: O) -> Result<O::Output, RegistryError> {
+pub async fn run_in<O: Operation>(
+    tx: &mut dyn Transaction,
+    operation: O,
+) -> Result<O::Output, RegistryError> {
     operation.execute(&mut Rules::new(tx)).await
 }
 
@@ -134,9 +137,9 @@ impl<O: Operation> OperationWork<O> {
 
 #[async_trait]
 impl<O: Operation> UnitOfWork for OperationWork<O> {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+    async fn perform(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         if let Some(operation) = self.operation.take() {
-            self.output = Some(run(tx, operation).await?);
+            self.output = Some(run_in(tx, operation).await?);
         }
         Ok(Outcome::Commit)
     }

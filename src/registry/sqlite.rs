@@ -265,7 +265,7 @@ impl Registry for Sqlite {
         let pools = self.current().await?;
         let tx = pools.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
         let mut write = SqliteTransaction::begin(tx, self.clock.now().time, actor, &self.committed).await?;
-        match work.run(&mut write).await? {
+        match work.perform(&mut write).await? {
             Outcome::Commit => {
                 write.commit().await?;
                 self.check_still_current(&pools).await

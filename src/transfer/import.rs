@@ -23,7 +23,7 @@ use super::{
 use crate::{
     model::{Caller, CallerKind, CredentialId, Entity, Seq, TenantId, hex::encode},
     registry::{
-        ImportConflict, ImportEntity, Outcome, RegistryError, Transaction, UnitOfWork, find_conflict, run,
+        ImportConflict, ImportEntity, Outcome, RegistryError, Transaction, UnitOfWork, find_conflict, run_in,
     },
 };
 
@@ -144,7 +144,7 @@ impl ImportJob for Import<'_> {
 
 #[async_trait]
 impl UnitOfWork for Import<'_> {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+    async fn perform(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         let outcome = self.all(tx).await;
         self.progress.finish(outcome)
     }
@@ -260,7 +260,7 @@ impl Lines<'_> {
         if skips {
             return skipped.note(entity).map_err(|what| self.mistake("", what));
         }
-        let fault = match run(tx, ImportEntity(entity.clone())).await {
+        let fault = match run_in(tx, ImportEntity(entity.clone())).await {
             Ok(_) => return Ok(()),
             Err(fault @ (RegistryError::Unavailable(_) | RegistryError::Corrupt(_))) => {
                 return Err(fault.into());

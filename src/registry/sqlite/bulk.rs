@@ -55,8 +55,8 @@ pub(super) struct Ended<'a> {
 
 #[async_trait]
 impl UnitOfWork for Ended<'_> {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
-        let end = self.work.run(tx).await?;
+    async fn perform(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+        let end = self.work.perform(tx).await?;
         self.end = Some(end);
         Ok(end)
     }

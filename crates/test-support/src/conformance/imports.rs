@@ -84,7 +84,7 @@ struct Ask(Entity, Option<ImportConflict>);
 
 #[async_trait]
 impl UnitOfWork for Ask {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+    async fn perform(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         self.1 = find_conflict(tx, &self.0).await?;
         Ok(Outcome::Rollback)
     }

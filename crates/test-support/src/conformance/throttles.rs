@@ -264,7 +264,7 @@ struct Asking(Vec<(Entity, Option<ImportConflict>)>);
 
 #[async_trait::async_trait]
 impl UnitOfWork for Asking {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+    async fn perform(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         for (entity, expected) in &self.0 {
             assert_eq!(find_conflict(tx, entity).await?, *expected, "{entity:?}");
         }

@@ -40,7 +40,7 @@ impl Day {
 
 #[async_trait]
 impl UnitOfWork for Day {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+    async fn perform(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         assert_eq!(tx.now(), self.used, "by the registry's clock");
         assert!(tx.is_empty().await?);
         execute(tx, vec![PutPlan(plan("p", 1)).into()]).await?;
@@ -86,7 +86,7 @@ struct Undone(Credential);
 
 #[async_trait]
 impl UnitOfWork for Undone {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+    async fn perform(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         let Credential { tenant, id, .. } = self.0.clone();
         tx.record_last_used(&id, tx.now() + std::time::Duration::from_hours(1)).await?;
         execute(tx, vec![DeleteCredential { tenant, id: id.clone(), expected: None }.into()]).await?;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use crate::admin::{idempotency::IdempotencyKey, response::ApiResponse, settings::Admin};
-use portcullis::registry::{Outcome, ProveLock, RegistryError, Transaction, UnitOfWork, run};
+use portcullis::registry::{Outcome, ProveLock, RegistryError, Transaction, UnitOfWork, run_in};
 
 /// A unit of work that requires a lock, if the request has a lock token, and that is idempotent, if it has an
 /// idempotency key.
@@ -21,15 +21,15 @@ pub(super) struct GuardedWork<'a, W> {
 
 #[async_trait]
 impl<W: UnitOfWork> UnitOfWork for GuardedWork<'_, W> {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+    async fn perform(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         if let Some(ticket) = self.ticket {
             self.earlier = ticket.replay(self.admin, tx).await?;
             if self.earlier.is_some() {
                 return Ok(Outcome::Rollback);
             }
         }
-        run(tx, self.hold.clone()).await?;
-        let end = self.work.run(tx).await?;
+        run_in(tx, self.hold.clone()).await?;
+        let end = self.work.perform(tx).await?;
         if let (Outcome::Commit, Some(ticket)) = (end, self.ticket) {
             let answer = (self.told)(&self.work);
             let answer =
@@ -47,7 +47,7 @@ impl<W: UnitOfWork> UnitOfWork for GuardedWork<'_, W> {
                 return Ok(Outcome::Rollback);
             }
         }
-        run(tx, self.hold.clone()).await?;
+        run_in(tx, self.hold.clone()).await?;
         self.work.confirm(tx).await
     }
 }

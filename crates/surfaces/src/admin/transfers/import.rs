@@ -178,7 +178,7 @@ impl Task {
         let mut file = BufReader::new(&self.file);
         let import =
             Import::new(&mut file, secrets).into_existing(true).skip_tenant(own).dry_run(self.dry_run);
-        self.run(import).await
+        self.transact(import).await
     }
 
     async fn import_keys(self, create_callers: bool) -> Result<ApiResponse, ErrorResponse> {
@@ -196,11 +196,11 @@ impl Task {
         drop(text);
         let peppers = self.surface.admin.directory.peppers();
         let import = KeyImport::new(rows, &peppers).create_callers(create_callers).dry_run(self.dry_run);
-        self.run(import).await
+        self.transact(import).await
     }
 
-    /// Runs an import to its end. Returns the stored response instead if the request took effect before.
-    async fn run<J: ImportJob<Report: Serialize>>(&self, work: J) -> Result<ApiResponse, ErrorResponse> {
+    /// Performs an import in one transaction. Returns the stored response instead if the request took effect before.
+    async fn transact<J: ImportJob<Report: Serialize>>(&self, work: J) -> Result<ApiResponse, ErrorResponse> {
         let admin = &self.surface.admin;
         let hold = self.call.lock_proof();
         let told_now: fn(&J) -> Option<ApiResponse> =
