@@ -5,6 +5,8 @@ use async_trait::async_trait;
 use super::{Outcome, RegistryError, Transaction, UnitOfWork, rules::Rules};
 use crate::model::Entity;
 
+// `src/registry/command.rs` lists the implementations, with the method of `Rules` that executes each operation. These
+// methods and the types of the operations are in `src/registry/rules/`.
 /// A change of a registry, or a condition of one, with the type of its result.
 ///
 /// [`RegistryExt::run`](super::RegistryExt::run) executes an operation in a transaction. A tuple, a vector or an
