@@ -345,9 +345,9 @@ proptest! {
         let authorization = sample.sign();
         // The scheme is compared without case, and the access key only says whose secret it is.
         let start = authorization.find("SignedHeaders").unwrap();
-        let (kept, rest) = authorization.split_at(start);
+        let (prefix, rest) = authorization.split_at(start);
         let Some(rest) = altered(rest, at, to) else { return Ok(()) };
-        let changed = format!("{kept}{rest}");
+        let changed = format!("{prefix}{rest}");
         // Blanks around the parts do not count.
         if changed != authorization && !rest.ends_with(' ') {
             prop_assert!(!sample.is_recognised_by(&changed), "{}", changed);

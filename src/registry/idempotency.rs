@@ -45,8 +45,8 @@ pub async fn find_replay(
     fingerprint: &[u8; 32],
 ) -> Result<Option<Vec<u8>>, RegistryError> {
     let now = tx.now();
-    if let Some(kept) = tx.stored_response(key).await?.filter(|kept| now < kept.expires_at) {
-        return kept.answers(fingerprint).map(Some);
+    if let Some(stored) = tx.stored_response(key).await?.filter(|stored| now < stored.expires_at) {
+        return stored.answers(fingerprint).map(Some);
     }
     if tx.purge_expired().await? >= MAX_RESPONSES {
         return Err(RegistryError::Unavailable(format!(

@@ -59,8 +59,8 @@ fn killed_after(path: &Path, count: usize) -> Vec<Granted> {
     for line in lines {
         // The test harness may have begun the line.
         let line = line.unwrap();
-        let Some((_, told)) = line.split_once(GRANTED) else { continue };
-        let [fence, id, token] = told.split(' ').collect::<Vec<_>>()[..] else { panic!("{told}") };
+        let Some((_, grant)) = line.split_once(GRANTED) else { continue };
+        let [fence, id, token] = grant.split(' ').collect::<Vec<_>>()[..] else { panic!("{grant}") };
         let (fence, id, token) = (fence.parse().unwrap(), id.parse().unwrap(), token.parse().unwrap());
         granted.push(Granted { fence, id, token });
         if granted.len() == count {

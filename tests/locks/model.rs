@@ -176,10 +176,10 @@ impl Model {
     }
 
     pub fn take(&mut self, step: &Step) -> Outcome {
-        self.taken(step).unwrap_or(Outcome::Skipped)
+        self.outcome_of(step).unwrap_or(Outcome::Skipped)
     }
 
-    fn taken(&mut self, step: &Step) -> Option<Outcome> {
+    fn outcome_of(&mut self, step: &Step) -> Option<Outcome> {
         let outcome = match *step {
             Step::Acquire { place, tenant, lasts, .. } => {
                 let in_the_way = self.held().into_iter().filter(|number| {

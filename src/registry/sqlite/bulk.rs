@@ -117,11 +117,11 @@ pub(super) async fn insert_copied(
         return Err(RegistryError::Corrupt("bulk work changed or deleted an entity".into()));
     }
     for kind in EntityKind::ALL {
-        let taken = |error: sqlx::Error| match &error {
+        let insert_error = |error: sqlx::Error| match &error {
             sqlx::Error::Database(it) if it.is_foreign_key_violation() => RegistryError::Conflict,
             _ => fault(error),
         };
-        query(insert(kind)).bind(base).execute(&mut *conn).await.map_err(taken)?;
+        query(insert(kind)).bind(base).execute(&mut *conn).await.map_err(insert_error)?;
     }
     for sql in OTHERS {
         query(*sql).execute(&mut *conn).await.map_err(fault)?;

@@ -80,9 +80,9 @@ fn dripped_content_is_cut() {
     let exchange = drip(&gateway, head.as_bytes(), raw_http::PATIENCE / 2);
     case.check_status(exchange.status());
     assert_eq!(exchange.closed, case.checked().connection.as_deref() == Some("close"), "{}", case.id);
-    let stands = raw_http::exchange(gateway.address, head.as_bytes());
-    case.check_status(stands.status());
-    assert!(stands.closed, "{}", case.id);
+    let exchange = raw_http::exchange(gateway.address, head.as_bytes());
+    case.check_status(exchange.status());
+    assert!(exchange.closed, "{}", case.id);
 }
 
 /// Bytes that arrived quickly buy no time for later ones.
@@ -295,8 +295,8 @@ fn responses_reveal_nothing_of_other_tenants() {
     for key in [guess.expose(), "junk", ""] {
         let exchange = raw_http::exchange(gateway.address, &with_key(key));
         case.check_status(exchange.status());
-        let told = exchange.first().fields.iter().any(|(name, _)| name.contains("ratelimit"));
-        assert!(!told, "{}: {exchange:?}", case.id);
+        let has_rate_limit = exchange.first().fields.iter().any(|(name, _)| name.contains("ratelimit"));
+        assert!(!has_rate_limit, "{}: {exchange:?}", case.id);
     }
 }
 

@@ -84,8 +84,8 @@ async fn key_is_denied_after_an_awaited_deletion() {
         assert_eq!((gone.status().as_u16(), status().await.as_u16()), (204, 401));
     }
     let changes = "/changes?actor=init&limit=1";
-    let told: Value = ask(admin, &token, "GET", changes, None).await.json().await.unwrap();
-    assert_eq!(told["items"][0]["hash"].as_str().unwrap().len(), 64);
+    let page: Value = ask(admin, &token, "GET", changes, None).await.json().await.unwrap();
+    assert_eq!(page["items"][0]["hash"].as_str().unwrap().len(), 64);
 }
 
 #[tokio::test]
@@ -142,8 +142,8 @@ async fn init_adds_only_an_administrator_key_to_an_existing_store() {
     let gateway = installation.start();
     let own = json!({ "id": "own", "name": "Own" });
     assert_eq!(ask(admin, &token, "POST", "/tenants", Some(own)).await.status(), 201);
-    let told: Value = ask(admin, &token, "GET", "/status", None).await.json().await.unwrap();
-    let key = told["caller"]["key"].as_str().unwrap().to_owned();
+    let status: Value = ask(admin, &token, "GET", "/status", None).await.json().await.unwrap();
+    let key = status["caller"]["key"].as_str().unwrap().to_owned();
     drop(gateway);
     let store = Sqlite::open(&installation.store(), Arc::new(SystemClock::new())).await.unwrap();
     let tenant = "administration".parse().unwrap();

@@ -94,7 +94,8 @@ async fn credential_revoked_during_upload_changes_nothing() {
 /// Sends a signed request once. Returns its status and its body.
 async fn signed(gateway: &Gateway, key: &str, secret: &str) -> (u16, Value) {
     let now = Timestamp::now();
-    let get = Sign { key, secret, method: "GET", target: "/orders", content: "", at: now, told: false };
+    let get =
+        Sign { key, secret, method: "GET", target: "/orders", content: "", at: now, hash_header: false };
     send(gateway, "GET", "/orders", get.fields(gateway), "").await
 }
 

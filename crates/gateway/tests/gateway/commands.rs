@@ -75,7 +75,7 @@ fn check_reads_certificates() {
 #[test]
 fn serve_reports_startup_failures() {
     let installation = Installation::new(free_address(), "");
-    let taken = TcpListener::bind(installation.address).unwrap();
+    let listener = TcpListener::bind(installation.address).unwrap();
     let output = installation.command("serve").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(
@@ -83,7 +83,7 @@ fn serve_reports_startup_failures() {
         "{}",
         stderr(&output)
     );
-    drop(taken);
+    drop(listener);
 
     fs::remove_file(installation.folder.path().join("data/secrets.toml")).unwrap();
     let output = installation.command("serve").output().unwrap();
@@ -115,11 +115,11 @@ fn audit_verifies_the_store_and_lists_changes() {
     let head = proven.lines().last().and_then(|line| line.strip_prefix("head ")).unwrap();
     assert_eq!(run(&format!("audit verify --head {head}")).0, Some(0));
     let (number, hash) = head.split_once(':').unwrap();
-    for (kept, what) in [
+    for (head, what) in [
         (format!("{number}:{}", hash.chars().rev().collect::<String>()), "the log was rewritten"),
         (format!("{}:{hash}", number.parse::<u64>().unwrap() + 1), "the log was truncated"),
     ] {
-        let (code, _, why) = run(&format!("audit verify --head {kept}"));
+        let (code, _, why) = run(&format!("audit verify --head {head}"));
         assert_eq!(code, Some(1));
         assert!(why.contains(what), "{why}");
     }
@@ -129,10 +129,10 @@ fn audit_verifies_the_store_and_lists_changes() {
 
     let (code, list, _) = run("audit list --json");
     assert_eq!(code, Some(0));
-    let told: Vec<Value> = list.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(told.len(), number.parse::<usize>().unwrap());
-    assert!(told.iter().any(|change| change["kind"] == "credential" && change["before"].is_null()));
-    let app = told.iter().find(|change| change["after"]["kind"]["app"].is_object()).unwrap();
+    let changes: Vec<Value> = list.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(changes.len(), number.parse::<usize>().unwrap());
+    assert!(changes.iter().any(|change| change["kind"] == "credential" && change["before"].is_null()));
+    let app = changes.iter().find(|change| change["after"]["kind"]["app"].is_object()).unwrap();
     assert!(
         app["after"]["kind"]["app"]["secret"].is_null() && app["after"]["kind"]["app"]["key"].is_string()
     );

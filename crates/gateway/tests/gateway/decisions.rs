@@ -104,13 +104,13 @@ async fn lapsed_tenant_is_402_unless_the_route_admits_it() {
 #[tokio::test]
 async fn lock_is_stored_in_normal_form_and_enforced() {
     let setup = Setup::new(&[("/", "api_key = true\nlock = true")], "").await;
-    for (asked, kept) in
+    for (asked, normalized) in
         [("/demo/%61bc", "/demo/abc"), ("/demo/a b", "/demo/a%20b"), ("/v2/x%7ey", "/v2/x~y")]
     {
         let body = json!({ "target": { "resource": asked }, "reason": "counting" });
         let (status, lock) = setup.manage(Method::POST, "/locks", body.clone()).await;
-        assert_eq!((status.as_u16(), &lock["target"]["resource"]), (201, &kept.into()), "{lock}");
-        setup.becomes(Method::PUT, kept, 423).await;
+        assert_eq!((status.as_u16(), &lock["target"]["resource"]), (201, &normalized.into()), "{lock}");
+        setup.becomes(Method::PUT, normalized, 423).await;
         assert_eq!(setup.manage(Method::POST, "/locks", body).await.0, 423, "{asked} is held");
     }
     assert_eq!(setup.call(Method::PUT, "/demo/%61b%63", &setup.installation.api_key).await.0, 423);

@@ -49,13 +49,13 @@ impl Managed {
     pub async fn until(&self, key: &str, status: u16) {
         let deadline = Instant::now() + PATIENCE;
         while self.gateway.get("/").header("x-api-key", key).send().await.unwrap().status() != status {
-            assert!(Instant::now() < deadline, "not {status}: {:?}", self.told());
+            assert!(Instant::now() < deadline, "not {status}: {:?}", self.own_log());
             tokio::task::yield_now().await;
         }
     }
 
     /// Returns the log lines that are not of requests.
-    pub fn told(&self) -> Vec<String> {
+    pub fn own_log(&self) -> Vec<String> {
         self.gateway.log().into_iter().filter(|line| !line.contains("\"access\"")).collect()
     }
 
@@ -79,7 +79,7 @@ async fn secrets_of_another_installation_are_refused_everywhere() {
     let installation = Installation::new(service.address, "api_key = true");
     let (ours, theirs) =
         (installation.store().with_file_name("secrets.toml"), other.store().with_file_name("secrets.toml"));
-    let kept = fs::read(&ours).unwrap();
+    let original = fs::read(&ours).unwrap();
     fs::copy(&theirs, &ours).unwrap();
     for command in
         ["serve", "init", "tenant list", "secrets list", "secrets rewrap", "export", "import x.ndjson"]
@@ -91,14 +91,14 @@ async fn secrets_of_another_installation_are_refused_everywhere() {
         assert!(said.contains("pepper 1") && said.contains("seal key 1"), "{command}: {said}");
     }
     // A single different pepper is enough.
-    let text = String::from_utf8(kept.clone()).unwrap();
+    let text = String::from_utf8(original.clone()).unwrap();
     let secret = text.split("secret = \"").nth(1).unwrap().split('"').next().unwrap();
     fs::write(&ours, text.replacen(secret, &"0".repeat(64), 1)).unwrap();
     let (code, why) = said(&installation, "serve");
     assert!(code == Some(1) && why.contains("pepper 1") && !why.contains("seal key 1"), "{why}");
     assert!(!why.contains(&"0".repeat(64)), "no secret is shown");
 
-    fs::write(&ours, kept).unwrap();
+    fs::write(&ours, original).unwrap();
     let gateway = installation.start();
     assert_eq!(
         gateway.get("/").header("x-api-key", &installation.api_key).send().await.unwrap().status(),
@@ -193,7 +193,7 @@ async fn running_gateway_accepts_replaced_secrets_and_store() {
         let wait = async |line: &str| {
             let deadline = Instant::now() + PATIENCE;
             while !here.logged(line) {
-                assert!(Instant::now() < deadline, "no {line}: {:?}", here.told());
+                assert!(Instant::now() < deadline, "no {line}: {:?}", here.own_log());
                 tokio::task::yield_now().await;
             }
         };
@@ -248,15 +248,15 @@ async fn gateway_with_mismatching_secrets_is_not_ready() {
     let deadline = Instant::now() + PATIENCE;
     fs::rename(&newer, here.installation.store()).unwrap();
     while here.status().await["replication"] != "mismatched" {
-        assert!(Instant::now() < deadline, "{:?}", here.told());
+        assert!(Instant::now() < deadline, "{:?}", here.own_log());
     }
     assert_eq!(here.status().await["ready"], json!(false));
     while !here.logged("pepper 2 is missing") {
-        assert!(Instant::now() < deadline, "{:?}", here.told());
+        assert!(Instant::now() < deadline, "{:?}", here.own_log());
     }
     fs::write(&file, &newest).unwrap();
     while here.status().await["ready"] != json!(true) {
-        assert!(Instant::now() < deadline, "{:?}", here.told());
+        assert!(Instant::now() < deadline, "{:?}", here.own_log());
     }
 }
 
@@ -341,7 +341,7 @@ async fn running_gateway_reloads_an_older_copy_of_the_store() {
             let deadline = Instant::now() + PATIENCE;
             // Once the secrets are known to be those of the copy.
             while here.status().await["ready"] != json!(true) {
-                assert!(Instant::now() < deadline, "{how}: {:?}", here.told());
+                assert!(Instant::now() < deadline, "{how}: {:?}", here.own_log());
             }
             let status = here.status().await;
             assert_eq!(

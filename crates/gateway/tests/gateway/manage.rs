@@ -85,8 +85,8 @@ async fn key_is_managed_beside_a_running_gateway() {
     answered(&gateway, key, 401).await;
     let listed = done(&installation, &format!("key list --tenant demo {CLIENT}"));
     assert!(listed.starts_with("ID ") && listed.contains("  second ") && !listed.contains(key), "{listed}");
-    let who = json(&installation, "audit list --after 0 --limit 1");
-    assert_eq!(who["seq"], 1);
+    let first = json(&installation, "audit list --after 0 --limit 1");
+    assert_eq!(first["seq"], 1);
     assert!(done(&installation, "audit list").contains("admin:command-line"));
 }
 

@@ -26,11 +26,11 @@ async fn logged(gateway: &Gateway, path: &str) -> (u16, String) {
 async fn gateway_responses_have_the_request_id_of_the_log() {
     let service = Service::echo().await;
     let mut installation = Installation::new(service.address, "api_key = true");
-    let (admin, nobody) = (free_address(), free_address());
+    let (admin, unused) = (free_address(), free_address());
     installation.rewrite(|text| {
         format!(
             "{text}\n[[routes]]\npath = \"/docs\"\nsurface = \"docs\"\n[[routes]]\npath = \"/down\"\nupstream = \"down\"\n\
-             [upstreams.down]\naddress = \"{nobody}\"\n[admin]\naddress = \"{admin}\"\n"
+             [upstreams.down]\naddress = \"{unused}\"\n[admin]\naddress = \"{admin}\"\n"
         )
     });
     installation.init();
@@ -67,11 +67,11 @@ async fn request_id_is_accepted_from_trusted_proxies_only() {
     let installation = Installation::with(service.address, "api_key = true", "", trusting);
     let gateway = installation.start();
     let long = "a".repeat(129);
-    for (sent, taken) in [("of-a-proxy/1", true), ("a b", false), (&long, false)] {
+    for (sent, accepted) in [("of-a-proxy/1", true), ("a b", false), (&long, false)] {
         let answer = gateway.get("/refused").header("x-request-id", sent).send().await.unwrap();
         let id = id(&answer).unwrap();
-        assert_eq!(id == sent, taken, "{sent}: {id}");
-        assert!(taken || is_generated(&id), "{sent}: {id}");
+        assert_eq!(id == sent, accepted, "{sent}: {id}");
+        assert!(accepted || is_generated(&id), "{sent}: {id}");
     }
 }
 

@@ -22,7 +22,7 @@ fn done(installation: &Installation, arguments: &str) -> String {
 }
 
 /// Waits until the gateway has loaded the given versions.
-fn taken(gateway: &Gateway, versions: &str) {
+fn wait_for_versions(gateway: &Gateway, versions: &str) {
     let deadline = Instant::now() + PATIENCE;
     while !gateway.log().iter().any(|line| line.contains("secrets reloaded") && line.contains(versions)) {
         assert!(Instant::now() < deadline, "{versions}: {:?}", gateway.log());
@@ -47,15 +47,15 @@ async fn seal_key_rotates_under_a_running_gateway() {
     assert!(length > 8, "in clear: the second version of the contract");
 
     assert!(done(&installation, "add seal-key").starts_with("added seal-key 2"));
-    taken(&gateway, "seal_keys\":\"[1, 2]");
+    wait_for_versions(&gateway, "seal_keys\":\"[1, 2]");
     done(&installation, "use seal-key 2");
-    taken(&gateway, "seal_keys\":\"[2, 1]");
+    wait_for_versions(&gateway, "seal_keys\":\"[2, 1]");
     let (refused, dropped) = secrets(&installation, "drop seal-key 1");
     assert!(!dropped && refused.contains("1 entry in the store uses seal-key 1"), "{refused}");
     assert_eq!(done(&installation, "rewrap"), "resealed with key 2: 1; already sealed with it: 0\n");
     assert_eq!(done(&installation, "rewrap"), "resealed with key 2: 0; already sealed with it: 1\n");
     done(&installation, "drop seal-key 1");
-    taken(&gateway, "seal_keys\":\"[2]");
+    wait_for_versions(&gateway, "seal_keys\":\"[2]");
     assert_eq!(read().await, before);
     let listed = done(&installation, "list");
     assert!(listed.ends_with("seal-key 2  used by 1 in the store  current\n"), "{listed}");
@@ -67,9 +67,9 @@ async fn pepper_rotates_under_a_running_gateway() {
     let installation = Installation::new(service.address, "api_key = true");
     let gateway = installation.start();
     done(&installation, "add pepper");
-    taken(&gateway, "peppers\":\"[1, 2]");
+    wait_for_versions(&gateway, "peppers\":\"[1, 2]");
     done(&installation, "use pepper 2");
-    taken(&gateway, "peppers\":\"[2, 1]");
+    wait_for_versions(&gateway, "peppers\":\"[2, 1]");
     let made = gateway
         .post("/v1/api_keys")
         .header("x-api-key", &installation.api_key)
@@ -85,7 +85,7 @@ async fn pepper_rotates_under_a_running_gateway() {
     let (refused, dropped) = secrets(&installation, "drop pepper 1");
     assert!(!dropped && refused.contains("--force"), "{refused}");
     done(&installation, "drop pepper 1 --force");
-    taken(&gateway, "peppers\":\"[2]");
+    wait_for_versions(&gateway, "peppers\":\"[2]");
     assert_eq!((status(key).await, status(&installation.api_key).await), (200, 401));
     assert!(done(&installation, "list").contains("pepper 1  used by 2 in the store  MISSING"));
 }

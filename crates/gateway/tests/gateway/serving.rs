@@ -55,9 +55,9 @@ async fn tls_handshake_needs_a_permit_and_has_a_timeout() {
     let service = Service::echo().await;
     let folder = tempfile::tempdir().unwrap();
     let (chain, key, _) = certificate(folder.path());
-    let (address, told) = (free_address(), free_address());
+    let (address, metrics_address) = (free_address(), free_address());
     let listener = format!(
-        "address = \"{address}\"\ntls = {{ certificate = {chain:?}, key = {key:?} }}\n[metrics]\naddress = \"{told}\""
+        "address = \"{address}\"\ntls = {{ certificate = {chain:?}, key = {key:?} }}\n[metrics]\naddress = \"{metrics_address}\""
     );
     let text = text(&service, &listener);
     let limited = format!("limits.connections_per_address = 2\n{text}");
@@ -66,7 +66,7 @@ async fn tls_handshake_needs_a_permit_and_has_a_timeout() {
     // The metrics listener has the same limits: while an earlier scrape is being closed, it rejects a third connection.
     let metrics = async || {
         loop {
-            if let Ok(answer) = client().get(format!("http://{told}/metrics")).send().await {
+            if let Ok(answer) = client().get(format!("http://{metrics_address}/metrics")).send().await {
                 break answer.text().await.unwrap();
             }
         }

@@ -33,7 +33,7 @@ pub struct Sign<'a> {
     pub content: &'a str,
     pub at: Timestamp,
     /// Whether the body's hash is in a header, so that the body can be verified while it is streamed.
-    pub told: bool,
+    pub hash_header: bool,
 }
 
 impl Sign<'_> {
@@ -45,7 +45,7 @@ impl Sign<'_> {
         fields.insert(DATE, HeaderValue::try_from(format_date(self.at)).unwrap());
         fields.insert(HOST, HeaderValue::try_from(gateway.address.to_string()).unwrap());
         let mut names = "host;x-sdk-date";
-        if self.told {
+        if self.hash_header {
             fields.insert(HASH, HeaderValue::try_from(payload.as_str()).unwrap());
             names = "host;x-sdk-content-sha256;x-sdk-date";
         }
@@ -76,7 +76,8 @@ async fn signed_request_is_admitted_and_altered_one_denied() {
     let gateway = installation.start();
     let (key, secret) = app(&installation, &gateway).await;
     let (target, now) = ("/orders?b=2&a=1", Timestamp::now());
-    let get = Sign { key: &key, secret: &secret, method: "GET", target, content: "", at: now, told: false };
+    let get =
+        Sign { key: &key, secret: &secret, method: "GET", target, content: "", at: now, hash_header: false };
     let (status, echo) = send(&gateway, "GET", target, get.fields(&gateway), "").await;
     assert_eq!(status, 200, "{echo}");
     assert_eq!(values(&echo, "x-caller-id"), ["14b399ac-967f-4115-bb62-c0346b4537e9"]);
@@ -106,7 +107,7 @@ async fn content_other_than_signed_reaches_no_upstream() {
     let installation = Installation::new(service.address, "signature = true");
     let gateway = installation.start();
     let (key, secret) = app(&installation, &gateway).await;
-    for told in [false, true] {
+    for hash_header in [false, true] {
         for content in ["", "{\"a\":1}", &"x".repeat(300_000)] {
             let post = Sign {
                 key: &key,
@@ -115,13 +116,13 @@ async fn content_other_than_signed_reaches_no_upstream() {
                 target: "/orders",
                 content,
                 at: Timestamp::now(),
-                told,
+                hash_header,
             };
             let (status, echo) = send(&gateway, "POST", "/orders", post.fields(&gateway), content).await;
-            assert_eq!(status, 200, "{told} {}: {echo}", content.len());
+            assert_eq!(status, 200, "{hash_header} {}: {echo}", content.len());
             let altered = format!("{content} ");
             let (status, problem) = send(&gateway, "POST", "/orders", post.fields(&gateway), &altered).await;
-            assert_eq!(status, 401, "{told} {}: {problem}", content.len());
+            assert_eq!(status, 401, "{hash_header} {}: {problem}", content.len());
         }
     }
 }
@@ -134,7 +135,8 @@ async fn forwarded_query_is_the_signed_one() {
     let gateway = installation.start();
     let (key, secret) = app(&installation, &gateway).await;
     let (target, now) = ("/orders?a=1%2B2", Timestamp::now());
-    let get = Sign { key: &key, secret: &secret, method: "GET", target, content: "", at: now, told: false };
+    let get =
+        Sign { key: &key, secret: &secret, method: "GET", target, content: "", at: now, hash_header: false };
     for sent in [target, "/orders?a=1+2", "/orders?&a=%31%2b2"] {
         let (status, echo) = send(&gateway, "GET", sent, get.fields(&gateway), "").await;
         assert_eq!((status, echo["target"].as_str()), (200, Some(target)), "{sent}");
@@ -155,7 +157,7 @@ async fn signed_request_is_served_while_stalled_content_fills_memory() {
         target: "/orders",
         content: "",
         at: Timestamp::now(),
-        told: false,
+        hash_header: false,
     };
     let mut head = String::from("POST /orders HTTP/1.1\r\nContent-Length: 7000000\r\n");
     for (name, value) in &forged.fields(&gateway) {
@@ -195,7 +197,7 @@ async fn unsigned_request_needs_a_key_where_both_are_accepted() {
         target: "/",
         content: "",
         at: Timestamp::now(),
-        told: false,
+        hash_header: false,
     };
     let by_key = || {
         let mut fields = HeaderMap::new();
@@ -221,10 +223,10 @@ fn signed(gateway: &Gateway, key: &Value, method: &str, target: &str, content: &
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     let mut fields = HeaderMap::new();
     fields.insert("content-type", HeaderValue::from_static("application/json"));
-    for pair in told["headers"].as_array().unwrap() {
+    for pair in document["headers"].as_array().unwrap() {
         let [name, value] = [&pair[0], &pair[1]].map(|text| text.as_str().unwrap());
         fields.insert(name.to_lowercase().parse::<HeaderName>().unwrap(), value.parse().unwrap());
     }

@@ -56,11 +56,11 @@ async fn stored(path: &Path) -> Content {
 async fn store_moves_to_another_site_with_its_secrets() {
     let from = Installation::new(free_address(), "");
     let before = stored(&from.store()).await;
-    let (code, _, told) = run(&from, "export --output all.ndjson");
-    assert_eq!(code, Some(0), "{told}");
+    let (code, _, output) = run(&from, "export --output all.ndjson");
+    assert_eq!(code, Some(0), "{output}");
     let file = from.folder.path().join("all.ndjson");
     let bytes = fs::read(&file).unwrap();
-    assert_eq!(told, format!("exported {} bytes\n", bytes.len()));
+    assert_eq!(output, format!("exported {} bytes\n", bytes.len()));
     assert_eq!(lines(&bytes).len(), before.entities.len() + 2);
     let (code, text, _) = run(&from, "export");
     assert_eq!((code, text.lines().count()), (Some(0), before.entities.len() + 2));
@@ -69,12 +69,12 @@ async fn store_moves_to_another_site_with_its_secrets() {
 
     let to = beside(&from);
     let name = file.display();
-    let (code, told, _) = run(&to, &format!("import {name} --dry-run"));
+    let (code, output, _) = run(&to, &format!("import {name} --dry-run"));
     assert_eq!(code, Some(0));
-    assert!(told.starts_with("would import: ") && told.ends_with("; nothing was changed\n"), "{told}");
+    assert!(output.starts_with("would import: ") && output.ends_with("; nothing was changed\n"), "{output}");
     assert_eq!(stored(&to.store()).await.entities, []);
-    let (code, told, why) = run(&to, &format!("import {name}"));
-    assert_eq!((code, &*told), (Some(0), "imported: caller 3, credential 2, plan 1, tenant 2\n"), "{why}");
+    let (code, output, why) = run(&to, &format!("import {name}"));
+    assert_eq!((code, &*output), (Some(0), "imported: caller 3, credential 2, plan 1, tenant 2\n"), "{why}");
     assert_eq!(stored(&to.store()).await.entities, before.entities);
     assert_eq!(run(&to, "audit verify").0, Some(0));
 
@@ -163,10 +163,10 @@ async fn running_gateway_accepts_keys_imported_beside_it() {
     let (code, _, why) = run(&installation, "import-keys keys.csv");
     assert_eq!(code, Some(1));
     assert!(why.contains("line 2: caller: does not exist"), "{why}");
-    let (_, told, _) = run(&installation, "import-keys keys.csv --create-callers --dry-run");
-    assert_eq!(told, "would import: keys 1, callers 1; nothing was changed\n");
-    let (code, told, why) = run(&installation, "import-keys keys.csv --create-callers");
-    assert_eq!((code, &*told), (Some(0), "imported: keys 1, callers 1\n"), "{why}");
+    let (_, output, _) = run(&installation, "import-keys keys.csv --create-callers --dry-run");
+    assert_eq!(output, "would import: keys 1, callers 1; nothing was changed\n");
+    let (code, output, why) = run(&installation, "import-keys keys.csv --create-callers");
+    assert_eq!((code, &*output), (Some(0), "imported: keys 1, callers 1\n"), "{why}");
     let deadline = std::time::Instant::now() + crate::process::PATIENCE;
     while ask(foreign).await != 200 {
         assert!(std::time::Instant::now() < deadline, "the gateway does not follow");

@@ -88,18 +88,18 @@ async fn running_gateway_moves_to_another_running_one() {
     let from = Served::demo();
     let to = Served::beside(&from.installation).await;
     let file = from.installation.folder.path().join("all.ndjson");
-    let (code, _, told) = from.run("export --output all.ndjson");
-    assert_eq!(code, Some(0), "{told}");
-    assert_eq!(told, format!("exported {} bytes\n", fs::read(&file).unwrap().len()));
+    let (code, _, output) = from.run("export --output all.ndjson");
+    assert_eq!(code, Some(0), "{output}");
+    assert_eq!(output, format!("exported {} bytes\n", fs::read(&file).unwrap().len()));
 
     let (own, name) = (to.lines(), file.display());
-    let (code, told, why) = to.run(&format!("import {name} --dry-run"));
+    let (code, output, why) = to.run(&format!("import {name} --dry-run"));
     assert_eq!(code, Some(0), "{why}");
-    assert!(told.starts_with("would import: caller 4, credential 3, "), "{told}");
+    assert!(output.starts_with("would import: caller 4, credential 3, "), "{output}");
     assert_eq!(to.lines(), own);
-    let (code, told, why) = to.run(&format!("import {name}"));
+    let (code, output, why) = to.run(&format!("import {name}"));
     assert_eq!(code, Some(0), "{why}");
-    assert!(told.ends_with("; skipped 3 lines about administrators\n"), "{told}");
+    assert!(output.ends_with("; skipped 3 lines about administrators\n"), "{output}");
     let theirs = from.lines().into_iter().filter(|line| !line.contains("\"administration\""));
     let (mut expected, mut found) = (own.into_iter().chain(theirs).collect::<Vec<_>>(), to.lines());
     expected.sort_unstable();
@@ -113,8 +113,8 @@ async fn running_gateway_moves_to_another_running_one() {
     fs::write(&keys, format!("tenant,caller,name,digest\nown,new,old,{digest}\n")).unwrap();
     let (code, _, why) = to.run("import-keys keys.csv");
     assert!(code == Some(3) && why.contains("line 2: #/caller: does not exist"), "{code:?} {why}");
-    let (code, told, why) = to.run("import-keys keys.csv --create-callers");
-    assert_eq!((code, &*told), (Some(0), "imported: keys 1, callers 1\n"), "{why}");
+    let (code, output, why) = to.run("import-keys keys.csv --create-callers");
+    assert_eq!((code, &*output), (Some(0), "imported: keys 1, callers 1\n"), "{why}");
     assert!(to.lines().iter().any(|line| line.contains("\"sha256_key\"")));
     let verified = to.installation.command("audit verify").output().unwrap();
     assert!(verified.status.success());

@@ -55,7 +55,7 @@ pub(super) async fn list(
     Authorized { call, query, .. }: Authorized<ReadOnly, CallerParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let limit = query.limit()?;
-    let which = CallerFilter {
+    let filter = CallerFilter {
         tenant: Some(call.tenant()?),
         kind: query.chosen("kind", "api_client, app, operator or administrator", Kind::named)?,
         name: query.text("name").map(str::to_owned),
@@ -66,7 +66,7 @@ pub(super) async fn list(
         ..CallerFilter::default()
     };
     let found =
-        surface.admin.registry.callers(&which).await.map_err(|fault| surface.registry_error(fault))?;
+        surface.admin.registry.callers(&filter).await.map_err(|fault| surface.registry_error(fault))?;
     if found.is_empty() {
         // Tells an empty tenant from a tenant that does not exist.
         surface.tenant(&call).await?;

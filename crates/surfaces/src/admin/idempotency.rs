@@ -102,15 +102,15 @@ impl Surface {
         ticket: Option<&IdempotencyKey>,
     ) -> Result<Option<ApiResponse>, ErrorResponse> {
         let (Some(ticket), Admin { registry, clock, .. }) = (ticket, &self.admin) else { return Ok(None) };
-        let kept =
+        let stored =
             registry.stored_response(&ticket.turn.key).await.map_err(|fault| self.registry_error(fault))?;
-        let Some(kept) = kept else { return Ok(None) };
+        let Some(stored) = stored else { return Ok(None) };
         // The stored response may contain a secret.
         registry
             .authorize(call.actor(), clock.now().time)
             .await
             .map_err(|fault| self.registry_error(fault))?;
-        let answer = kept.answers(&ticket.fingerprint).map(Some);
+        let answer = stored.answers(&ticket.fingerprint).map(Some);
         let answer = answer.and_then(|answer| answer.map(|it| ticket.open(&self.admin, &it)).transpose());
         answer.map(|answer| answer.map(ApiResponse::replayed)).map_err(|fault| self.registry_error(fault))
     }
@@ -157,8 +157,8 @@ impl IdempotencyKey {
             answer: Box::new(|done| self.close(admin, &answer(done))),
         };
         match admin.registry.run_idempotent(operation, actor, once).await? {
-            IdempotentOutcome::Executed(kept) => self.open(admin, &kept),
-            IdempotentOutcome::Replayed(kept) => self.open(admin, &kept).map(ApiResponse::replayed),
+            IdempotentOutcome::Executed(stored) => self.open(admin, &stored),
+            IdempotentOutcome::Replayed(stored) => self.open(admin, &stored).map(ApiResponse::replayed),
         }
     }
 
@@ -169,8 +169,8 @@ impl IdempotencyKey {
         admin: &Admin,
         tx: &mut dyn Transaction,
     ) -> Result<Option<ApiResponse>, RegistryError> {
-        let kept = registry::find_replay(tx, &self.turn.key, &self.fingerprint).await?;
-        kept.map(|kept| self.open(admin, &kept).map(ApiResponse::replayed)).transpose()
+        let stored = registry::find_replay(tx, &self.turn.key, &self.fingerprint).await?;
+        stored.map(|stored| self.open(admin, &stored).map(ApiResponse::replayed)).transpose()
     }
 
     /// Stores the response in the transaction in which the request takes effect.
@@ -189,13 +189,13 @@ impl IdempotencyKey {
         let text = serde_json::to_string(answer).map(Secret::from);
         let place = seal_context(&self.turn.key);
         let sealed = text.map(|text| admin.sealer.seal(&text, &place.each_ref().map(String::as_str)));
-        let kept = sealed.and_then(|sealed| serde_json::to_vec(&sealed));
-        kept.map_err(|_| RegistryError::Corrupt("a response cannot be serialized".into()))
+        let bytes = sealed.and_then(|sealed| serde_json::to_vec(&sealed));
+        bytes.map_err(|_| RegistryError::Corrupt("a response cannot be serialized".into()))
     }
 
-    fn open(&self, admin: &Admin, kept: &[u8]) -> Result<ApiResponse, RegistryError> {
+    fn open(&self, admin: &Admin, stored: &[u8]) -> Result<ApiResponse, RegistryError> {
         let corrupt = || RegistryError::Corrupt("a stored response cannot be parsed".into());
-        let sealed: Sealed = serde_json::from_slice(kept).map_err(|_| corrupt())?;
+        let sealed: Sealed = serde_json::from_slice(stored).map_err(|_| corrupt())?;
         let place = seal_context(&self.turn.key);
         let text = admin.sealer.unseal(&sealed, &place.each_ref().map(String::as_str));
         let text = text.map_err(|error| match error {

@@ -56,10 +56,10 @@ pub(super) async fn list(
 ) -> Result<ApiResponse, ErrorResponse> {
     let (limit, after) = (query.limit()?, query.after()?);
     let caller = surface.caller(&call.tenant()?, &call.child_id()?).await?;
-    let which =
+    let filter =
         CredentialFilter { tenant: Some(caller.tenant), caller: Some(caller.id), after, limit: limit + 1 };
     let found =
-        surface.admin.registry.credentials(&which).await.map_err(|fault| surface.registry_error(fault))?;
+        surface.admin.registry.credentials(&filter).await.map_err(|fault| surface.registry_error(fault))?;
     let page = Page::from_parts(&query, limit, found, |last| last.id.to_string());
     let (mut uses, now) = (uses(&surface, page.items()).await?.into_iter(), surface.admin.clock.now().time);
     Ok(ApiResponse::page(&page.map(|key| Key::new(key, uses.next().flatten(), now))))

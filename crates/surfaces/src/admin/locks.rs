@@ -248,9 +248,9 @@ async fn may_hold(
     call: &CallContext,
     caller: &CallerId,
 ) -> Result<Option<&'static str>, ErrorResponse> {
-    let which = CallerFilter { among: Some(vec![caller.clone()]), limit: 1, ..CallerFilter::default() };
+    let filter = CallerFilter { among: Some(vec![caller.clone()]), limit: 1, ..CallerFilter::default() };
     let found =
-        surface.admin.registry.callers(&which).await.map_err(|fault| surface.registry_error(fault))?;
+        surface.admin.registry.callers(&filter).await.map_err(|fault| surface.registry_error(fault))?;
     let mut checks = FieldErrors::default();
     // A lock on an unknown caller would apply to an administrator that is created later.
     checks.ensure(!found.is_empty(), "#/target/caller", "the caller does not exist");

@@ -35,8 +35,8 @@ impl Query {
                 return Err(Denial::bad_request(detail));
             }
             if !known.contains(&&**name) {
-                let taken = if known.is_empty() { "none".into() } else { known.join(", ") };
-                let detail = format!("The parameter {:?} is unknown; known parameters: {taken}.", shown());
+                let names = if known.is_empty() { "none".into() } else { known.join(", ") };
+                let detail = format!("The parameter {:?} is unknown; known parameters: {names}.", shown());
                 return Err(Denial::bad_request(detail));
             }
             if parameters[..at].iter().any(|(other, _)| other == name) {

@@ -196,14 +196,14 @@ pub(super) async fn list(
     let states = [SubscriptionStatus::Active, SubscriptionStatus::Lapsed];
     let state = |text: &str| states.into_iter().find(|state| state.as_str() == text);
     let limit = query.limit()?;
-    let which = TenantFilter {
+    let filter = TenantFilter {
         name: query.text("name").map(str::to_owned),
         standing: query.chosen("subscription", "active or lapsed", state)?,
         after: query.after()?,
         limit: limit + 1,
     };
     let found =
-        surface.admin.registry.tenants(&which).await.map_err(|fault| surface.registry_error(fault))?;
+        surface.admin.registry.tenants(&filter).await.map_err(|fault| surface.registry_error(fault))?;
     let page = Page::from_parts(&query, limit, found, |last| last.id.to_string());
     Ok(ApiResponse::page(&page.map(Tenant::from)))
 }

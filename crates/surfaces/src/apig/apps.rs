@@ -77,11 +77,11 @@ pub(super) async fn list(
     Params(query): Params<AppsQuery>,
 ) -> Result<Response, ApigError> {
     let (mut total, mut found) = (0, Vec::new());
-    if let Some(which) = query.callers(&asked, &tenant.id)? {
-        let which = CallerFilter { offset, limit, ..which };
+    if let Some(filter) = query.callers(&asked, &tenant.id)? {
+        let filter = CallerFilter { offset, limit, ..filter };
         let refuse = |fault| surface.registry_error(fault, asked.no_instance());
-        total = surface.registry.count_callers(&which).await.map_err(refuse)?;
-        found = surface.registry.callers(&which).await.map_err(refuse)?;
+        total = surface.registry.count_callers(&filter).await.map_err(refuse)?;
+        found = surface.registry.callers(&filter).await.map_err(refuse)?;
     }
     let ids: Vec<_> = found.iter().map(|caller| caller.id.clone()).collect();
     let bound = surface.registry.count_grants_of(&ids).await;
@@ -217,11 +217,11 @@ pub(super) async fn counts(
     State(surface): State<Arc<Apig>>,
     Gateway { asked, tenant }: Gateway,
 ) -> Result<Response, ApigError> {
-    let mut which = CallerFilter { among: asked.visible_apps(), ..query::apps(&tenant.id) };
+    let mut filter = CallerFilter { among: asked.visible_apps(), ..query::apps(&tenant.id) };
     let refuse = |fault| surface.registry_error(fault, asked.no_instance());
-    let all = surface.registry.count_callers(&which).await.map_err(refuse)?;
-    which.granted = Some(true);
-    let authed_nums = surface.registry.count_callers(&which).await.map_err(refuse)?;
+    let all = surface.registry.count_callers(&filter).await.map_err(refuse)?;
+    filter.granted = Some(true);
+    let authed_nums = surface.registry.count_callers(&filter).await.map_err(refuse)?;
     show(StatusCode::OK, &AppCounts { authed_nums, unauthed_nums: all.saturating_sub(authed_nums) })
 }
 
@@ -251,7 +251,7 @@ async fn find_for_anyone(surface: &Apig, id: &CallerId, asked: &CallContext) -> 
         let owner = surface.registry.gateway(&asked.project, &asked.instance).await;
         Some(owner.map_err(|fault| surface.registry_error(fault, missing()))?.id)
     };
-    let which = CallerFilter {
+    let filter = CallerFilter {
         tenant: owner,
         kind: Some(CallerKind::APP),
         among: Some(vec![id.clone()]),
@@ -259,6 +259,6 @@ async fn find_for_anyone(surface: &Apig, id: &CallerId, asked: &CallContext) -> 
         ..CallerFilter::default()
     };
     let found =
-        surface.registry.callers(&which).await.map_err(|fault| surface.registry_error(fault, missing()))?;
+        surface.registry.callers(&filter).await.map_err(|fault| surface.registry_error(fault, missing()))?;
     found.into_iter().next().ok_or_else(missing)
 }

@@ -79,10 +79,10 @@ pub(super) async fn authorize(
     let done = done.map_err(|fault| surface.registry_error(fault, asked.no_app(&app_ids[0])))?;
 
     let mut results = Vec::with_capacity(wanted.len());
-    for ((app, api), (wanted, stands)) in pairs().zip(wanted.iter().zip(&done)) {
-        results.push(match wanted.as_ref().zip(stands.as_ref()) {
+    for ((app, api), (wanted, stored)) in pairs().zip(wanted.iter().zip(&done)) {
+        results.push(match wanted.as_ref().zip(stored.as_ref()) {
             None => Authorized::failed(asked.version, app, api),
-            Some((wanted, stands)) => Authorized::granted(asked.version, stands, wanted, app),
+            Some((wanted, stored)) => Authorized::granted(asked.version, stored, wanted, app),
         });
     }
     match asked.version {
@@ -132,9 +132,9 @@ pub(super) async fn apis_of_app(
 ) -> Result<Response, ApigError> {
     let app = app_asked_for(&surface, &asked, &tenant, query.app_id()?).await?;
     let (mut total, mut found) = (0, Vec::new());
-    if let Some(which) = query.grants(&tenant.id)? {
-        let which = GrantFilter { callers: Some(vec![app.id.clone()]), offset, limit, ..which };
-        (total, found) = find_grants(&surface, &asked, &which).await?;
+    if let Some(filter) = query.grants(&tenant.id)? {
+        let filter = GrantFilter { callers: Some(vec![app.id.clone()]), offset, limit, ..filter };
+        (total, found) = find_grants(&surface, &asked, &filter).await?;
     }
     let rows =
         found.iter().map(|grant| AuthInfo::new(asked.version, grant, &app)).collect::<Result<_, _>>()?;
@@ -160,11 +160,11 @@ pub(super) async fn other_apis(
     let environment = query.environment().ok_or(ApigError::Missing("env_id"))?;
     let environment = known(environment)?;
     let mut apis = Vec::new();
-    if let Some(which) = query.grants(&tenant.id)? {
+    if let Some(filter) = query.grants(&tenant.id)? {
         let callers = Some(vec![app.id]);
         // The number of grants is bounded: an app has at most one for each API that exists or once existed.
         let granted = GrantFilter {
-            tenant: which.tenant.clone(),
+            tenant: filter.tenant.clone(),
             callers,
             environment: Some(environment),
             limit: u32::MAX,
@@ -172,7 +172,7 @@ pub(super) async fn other_apis(
         };
         let (_, granted) = find_grants(&surface, &asked, &granted).await?;
         let free = |api: &&RouteName| !granted.iter().any(|grant| grant.route == **api);
-        apis.extend(surface.apis.iter().filter(free).filter(|api| which.matches_route(api)));
+        apis.extend(surface.apis.iter().filter(free).filter(|api| filter.matches_route(api)));
     }
     let page: Vec<_> = page_of(&apis, page).iter().map(|api| ApiOutline::new(api)).collect();
     show(StatusCode::OK, &ApiList { total: apis.len(), size: page.len(), apis: page })
@@ -193,11 +193,11 @@ pub(super) async fn apps_of_api(
     Page((offset, limit)): Page,
     Params(query): Params<AppsOfQuery>,
 ) -> Result<Response, ApigError> {
-    let which = query.grants(&asked, &tenant.id)?;
-    if let Some(api) = which.route.as_ref().filter(|api| !surface.apis.contains(*api)) {
+    let filter = query.grants(&asked, &tenant.id)?;
+    if let Some(api) = filter.route.as_ref().filter(|api| !surface.apis.contains(*api)) {
         return Err(ApigError::UnknownApi(repeated(api.as_str())));
     }
-    let (total, found) = find_grants(&surface, &asked, &GrantFilter { offset, limit, ..which }).await?;
+    let (total, found) = find_grants(&surface, &asked, &GrantFilter { offset, limit, ..filter }).await?;
     let among = Some(found.iter().map(|grant| grant.caller.clone()).collect());
     let apps = CallerFilter { among, limit, ..query::apps(&tenant.id) };
     let apps = surface.registry.callers(&apps).await;
@@ -229,9 +229,9 @@ async fn app_asked_for(
 async fn find_grants(
     surface: &Apig,
     asked: &CallContext,
-    which: &GrantFilter,
+    filter: &GrantFilter,
 ) -> Result<(u64, Vec<Grant>), ApigError> {
     let refuse = |fault| surface.registry_error(fault, asked.no_instance());
-    let total = surface.registry.count_grants(which).await.map_err(refuse)?;
-    Ok((total, surface.registry.grants(which).await.map_err(refuse)?))
+    let total = surface.registry.count_grants(filter).await.map_err(refuse)?;
+    Ok((total, surface.registry.grants(filter).await.map_err(refuse)?))
 }

@@ -222,7 +222,7 @@ async fn all_codes(
     tenant: &Tenant,
     app: &CallerId,
 ) -> Result<Vec<Credential>, ApigError> {
-    let mut which = CredentialFilter {
+    let mut filter = CredentialFilter {
         tenant: Some(tenant.id.clone()),
         caller: Some(app.clone()),
         limit: BATCH,
@@ -230,10 +230,10 @@ async fn all_codes(
     };
     let mut codes = Vec::new();
     loop {
-        let page = surface.registry.credentials(&which).await;
+        let page = surface.registry.credentials(&filter).await;
         let page = page.map_err(|fault| surface.registry_error(fault, asked.no_app(app.as_str())))?;
         let Some(last) = page.last() else { break };
-        which.after = Some(last.id.clone());
+        filter.after = Some(last.id.clone());
         codes.extend(page.into_iter().filter(is_code));
     }
     codes.sort_unstable_by_key(|code| Reverse((code.created_at, code.id.clone())));

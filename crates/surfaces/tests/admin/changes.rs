@@ -21,7 +21,7 @@ async fn change_names_actor_action_time_and_address() {
     let made = api.post("/tenants", json!({ "id": "blue", "name": "Blue" })).await.json();
     let changed = api.patch("/tenants/blue", json!({ "name": "Navy" })).await.json();
     assert_eq!(api.delete("/tenants/blue").await.status, 204);
-    let told = api.get(&format!("/changes?after={before}")).await.json();
+    let page = api.get(&format!("/changes?after={before}")).await.json();
     let change = |seq: u64, verb: &str, was: &Value, is: &Value| {
         json!({
             "seq": before + seq, "at": start(), "actor": "admin:owner", "address": "127.0.0.1", "verb": verb,
@@ -33,8 +33,8 @@ async fn change_names_actor_action_time_and_address() {
         change(2, "updated", &made, &changed),
         change(3, "deleted", &changed, &Value::Null),
     ];
-    assert_eq!(told["items"], json!(expected));
-    assert!(told.get("next").is_none());
+    assert_eq!(page["items"], json!(expected));
+    assert!(page.get("next").is_none());
 }
 
 #[tokio::test]
@@ -45,11 +45,11 @@ async fn changes_contain_no_secret_and_no_digest() {
     let key = api.post("/tenants/acme/callers/shop/keys", json!({})).await.json();
     let target = LockTarget::Resource("/orders".parse().unwrap());
     let lock = api.world.lock(target, LockedRequests::Writes, Duration::from_secs(60)).await;
-    let told = api.get("/changes?limit=500").await;
+    let page = api.get("/changes?limit=500").await;
     for text in ["digest", "ciphertext", "pepper", "token", "s3cret", key["key"].as_str().unwrap()] {
-        assert!(!told.text.contains(text), "{text}");
+        assert!(!page.text.contains(text), "{text}");
     }
-    let (items, id) = (told.json()["items"].clone(), key["id"].as_str().unwrap());
+    let (items, id) = (page.json()["items"].clone(), key["id"].as_str().unwrap());
     let change = items.as_array().unwrap().iter().find(|change| change["id"] == id).unwrap();
     assert_eq!((&change["kind"], &change["after"]["hint"]), (&json!("credential"), &key["hint"]));
     assert!(change["after"].get("last_used_at").is_none());

@@ -204,8 +204,8 @@ async fn stored_response_survives_a_restart() {
         let list = server.send("GET", &path, &fields[..1], None).await;
         assert_eq!(listed(&list.json(), "id").len(), 2);
         if start == 1 {
-            let told = server.send("GET", "/admin/v1/changes?limit=1", &fields[..1], None).await;
-            assert_eq!(told.json()["items"][0]["hash"].as_str().unwrap().len(), 64, "a file chains them");
+            let page = server.send("GET", "/admin/v1/changes?limit=1", &fields[..1], None).await;
+            assert_eq!(page.json()["items"][0]["hash"].as_str().unwrap().len(), 64, "a file chains them");
         }
         following.abort();
     }

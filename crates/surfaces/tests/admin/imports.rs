@@ -95,10 +95,13 @@ async fn export_is_imported_without_administrators() {
 
     let imported = other.import("/import", &[LINES], &file).await;
     assert_eq!(imported.status, 200, "{imported:?}");
-    let told = imported.json();
-    assert_eq!((&told["counts"]["tenant"], &told["dry_run"]), (&json!(2), &json!(false)));
+    let report = imported.json();
+    assert_eq!((&report["counts"]["tenant"], &report["dry_run"]), (&json!(2), &json!(false)));
     // Left out: a tenant, three callers, three keys and the last use of one of them.
-    assert_eq!((&told["skipped"], told["seq"].as_u64()), (&json!(8), Some(one.world.directory.applied())));
+    assert_eq!(
+        (&report["skipped"], report["seq"].as_u64()),
+        (&json!(8), Some(one.world.directory.applied()))
+    );
     let back = other.get("/export").await.text;
     assert!(inner(&file).len() > 6);
     assert_eq!(inner(&back), inner(&file));

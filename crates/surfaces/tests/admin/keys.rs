@@ -311,8 +311,8 @@ async fn key_cannot_delete_itself() {
     let rotated = api.post(&format!("{own}/rotation"), json!({ "overlap": 60 })).await.json();
     let new = rotated["key"].as_str().unwrap();
     assert_eq!(api.ask(new, "GET", "/status", &[], None).await.status, 200);
-    let told = api.get("/status").await;
-    assert_eq!(told.field("deprecation").len(), 1, "the old key still works, and is told so");
+    let status = api.get("/status").await;
+    assert_eq!(status.field("deprecation").len(), 1, "the old key still works, and is told so");
     assert_eq!(api.ask(new, "DELETE", own, &[ANY], None).await.status, 204);
 }
 

@@ -17,7 +17,7 @@ async fn api() -> AdminApi {
 }
 
 /// Returns the access key and the secret of a new signing key.
-fn told(document: &Value) -> (String, String) {
+fn key_pair(document: &Value) -> (String, String) {
     let text = |name: &str| document[name].as_str().unwrap().to_owned();
     assert_eq!(document["access_key"], document["id"]);
     assert_eq!((&document["kind"], document.get("key")), (&json!("signing"), None));
@@ -44,7 +44,7 @@ async fn signing_secret_is_shown_once_and_stored_sealed() {
         json!({ "kind": "signing", "name": "tool", "scopes": [{ "resource": "apps", "access": "read" }] });
     let made = api.send("POST", KEYS, &once, body.clone()).await;
     assert_eq!((made.status.as_u16(), made.field("cache-control")), (201, vec!["no-store"]), "{made:?}");
-    let (access, secret) = told(&made.json());
+    let (access, secret) = key_pair(&made.json());
     assert!(secret.starts_with("pcs_") && secret.len() == 53);
     assert_eq!(unsealed(&api, &access).unwrap(), secret);
     assert_eq!(api.send("POST", KEYS, &once, body).await.text, made.text, "the response is replayed");
@@ -56,18 +56,18 @@ async fn signing_secret_is_shown_once_and_stored_sealed() {
     for answer in [&shown, &list, &changes] {
         assert!(!answer.text.contains(&secret) && answer.text.contains(&access), "{answer:?}");
     }
-    let kept = format!("{:?}", api.world.memory.changes(0, 1000).await);
-    assert!(!kept.contains(&secret));
+    let changes = format!("{:?}", api.world.memory.changes(0, 1000).await);
+    assert!(!changes.contains(&secret));
     assert!(api.world.directory.find(&access).is_none(), "presented, it proves nobody");
 }
 
 #[tokio::test]
 async fn signing_key_is_changed_rotated_and_deleted() {
     let api = api().await;
-    let (access, secret) = told(&api.post(KEYS, json!({ "kind": "signing" })).await.json());
+    let (access, secret) = key_pair(&api.post(KEYS, json!({ "kind": "signing" })).await.json());
     let path = format!("/tenants/acme/keys/{access}");
     let rotated = api.post(&format!("{path}/rotation"), json!({ "overlap": 60 })).await.json();
-    let (next, other) = told(&rotated);
+    let (next, other) = key_pair(&rotated);
     assert!(next != access && other != secret);
     assert_eq!(rotated["replaces"]["replaced_by"], json!(next));
     assert_eq!((unsealed(&api, &access), unsealed(&api, &next)), (Some(secret), Some(other)));
@@ -97,11 +97,11 @@ async fn signing_keys_are_not_for_administrators() {
 #[tokio::test]
 async fn signing_secret_is_resealed_with_all_others() {
     let api = api().await;
-    let (access, secret) = told(&api.post(KEYS, json!({ "kind": "signing" })).await.json());
+    let (access, secret) = key_pair(&api.post(KEYS, json!({ "kind": "signing" })).await.json());
     let next = Sealer::new(SealKey::new(2, &[9; 32])).with_previous(SealKey::new(1, &[8; 32]));
     api.world.sealer.replace_keys(&next);
-    let told = reseal(&*api.world.memory, &api.world.sealer, &super::management::actor()).await.unwrap();
-    assert_eq!((told.resealed, told.unreadable.len()), (1, 0));
+    let report = reseal(&*api.world.memory, &api.world.sealer, &super::management::actor()).await.unwrap();
+    assert_eq!((report.resealed, report.unreadable.len()), (1, 0));
     api.world.settle().await;
     api.world.sealer.replace_keys(&Sealer::new(SealKey::new(2, &[9; 32])));
     assert_eq!(unsealed(&api, &access).unwrap(), secret);

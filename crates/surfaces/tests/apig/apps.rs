@@ -100,8 +100,8 @@ async fn v1_shows_a_generated_secret_once_and_in_a_header() {
         assert_eq!(answer.json()["app_secret"], "******");
         assert_eq!(answer.field("cache-control"), ["no-store"]);
     }
-    let told = |answer: &Answer| answer.field("x-app-secret").first().map(|text| (*text).to_owned());
-    let secrets = [told(&made), told(&again), told(&bare)];
+    let header_secret = |answer: &Answer| answer.field("x-app-secret").first().map(|text| (*text).to_owned());
+    let secrets = [header_secret(&made), header_secret(&again), header_secret(&bare)];
     assert!(secrets.iter().flatten().count() == 3 && secrets[0] != secrets[1] && secrets[1] != secrets[2]);
     assert_eq!(api.secret(&api.stored(&id).await).expose(), secrets[2].as_deref().unwrap());
 
@@ -110,7 +110,7 @@ async fn v1_shows_a_generated_secret_once_and_in_a_header() {
     let with = api.post(r#"{"name":"app_003","app_secret":"chosen_by_me"}"#).await;
     let put = api.put(&id, r#"{"name":"app_001","app_secret":"chosen_by_me"}"#).await;
     for answer in [&chosen, &with, &put, &api.get(&id).await] {
-        assert_eq!((told(answer), &answer.json()["app_secret"]), (None, &"******".into()));
+        assert_eq!((header_secret(answer), &answer.json()["app_secret"]), (None, &"******".into()));
     }
     assert!(api.ask(2, "PUT", &reset, None).await.field("x-app-secret").is_empty());
 }

@@ -71,9 +71,9 @@ async fn chosen_and_generated_app_codes_are_created_and_deleted() {
 async fn app_code_is_not_stored_in_clear_text() {
     let api = ApigApi::new().await;
     api.choose(CODE).await;
-    let which = CredentialFilter { limit: 10, ..CredentialFilter::default() };
-    let kept = api.world.memory.credentials(&which).await.unwrap();
-    let code = kept.iter().find(|one| matches!(one.kind, CredentialKind::AppCode(_))).unwrap();
+    let filter = CredentialFilter { limit: 10, ..CredentialFilter::default() };
+    let stored = api.world.memory.credentials(&filter).await.unwrap();
+    let code = stored.iter().find(|one| matches!(one.kind, CredentialKind::AppCode(_))).unwrap();
     assert_eq!(code.hint, CODE[..4]);
     let changes = api.world.memory.changes(0, 100).await.unwrap();
     assert!(!serde_json::to_string(&changes).unwrap().contains(&CODE[4..]));

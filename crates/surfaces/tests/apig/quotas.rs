@@ -99,12 +99,12 @@ async fn invalid_quota_names_its_member() {
         "APIG.3100",
         "The number of resources exceeds the maximum allowed limit.",
     );
-    let taken = "The API quota name already exists";
+    let name_exists = "The API quota name already exists";
     refused(
         &api.tell(2, "PUT", &format!("/app-quotas/{id}"), &body(&"x".repeat(255))).await,
         400,
         "APIG.3325",
-        taken,
+        name_exists,
     );
     let list = api.read(2, "/app-quotas?name=AN").await;
     assert_eq!(
@@ -113,7 +113,12 @@ async fn invalid_quota_names_its_member() {
     );
     assert_eq!(api.read(2, "/app-quotas?limit=1&offset=1").await["total"], 2);
     assert_eq!(api.ask(2, "DELETE", &format!("/app-quotas/{id}"), None).await.status, 204);
-    refused(&api.tell(2, "POST", "/app-quotas", &body(&"x".repeat(255))).await, 400, "APIG.3325", taken);
+    refused(
+        &api.tell(2, "POST", "/app-quotas", &body(&"x".repeat(255))).await,
+        400,
+        "APIG.3325",
+        name_exists,
+    );
     for (method, path) in [("GET", ""), ("DELETE", ""), ("GET", "/bound-apps"), ("GET", "/bindable-apps")] {
         let answer = api.ask(2, method, &format!("/app-quotas/{id}{path}"), None).await;
         refused(&answer, 404, "APIG.3093", &format!("App quota {id} does not exist"));

@@ -129,8 +129,8 @@ async fn duplicate_name_or_key_is_400() {
     api.world.tenant("second", Some(gateway("another_project", "second", true)), 4).await;
     api.world.caller("second", theirs, "app_009", app(&api.world, theirs, "their_key")).await;
     let made = api.post(BODY).await.json()["id"].as_str().unwrap().to_owned();
-    let taken = r#"{"name":"app_000"}"#;
-    for answer in [api.post(taken).await, api.put(&made, taken).await] {
+    let duplicate = r#"{"name":"app_000"}"#;
+    for answer in [api.post(duplicate).await, api.put(&made, duplicate).await] {
         refused(&answer, 400, "APIG.3203", "The app name already exists.");
     }
     for key in [KEY, "their_key"] {

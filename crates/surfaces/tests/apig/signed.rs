@@ -29,7 +29,7 @@ struct Sign<'a> {
     content: &'a str,
     at: Timestamp,
     /// The value of `X-Sdk-Content-Sha256`, if the request has this header.
-    told: Option<&'a str>,
+    content_sha256: Option<&'a str>,
 }
 
 impl<'a> Sign<'a> {
@@ -41,7 +41,7 @@ impl<'a> Sign<'a> {
         content: &'a str,
     ) -> Self {
         let (access, secret) = key;
-        Self { access, secret, method, target, content, at: api.world.now(), told: None }
+        Self { access, secret, method, target, content, at: api.world.now(), content_sha256: None }
     }
 
     /// Returns the headers of the signed request, except `Host`.
@@ -49,19 +49,21 @@ impl<'a> Sign<'a> {
         let (path, query) = self.target.split_once('?').unwrap_or((self.target, ""));
         let mut fields =
             vec![("x-sdk-date", format_date(self.at)), ("content-type", "application/json".into())];
-        fields.extend(self.told.map(|told| ("x-sdk-content-sha256", told.to_owned())));
+        fields.extend(
+            self.content_sha256.map(|content_sha256| ("x-sdk-content-sha256", content_sha256.to_owned())),
+        );
         let mut headers = http::HeaderMap::new();
         headers.insert("host", api.server.address.to_string().parse().unwrap());
         for (name, value) in &fields {
             headers.insert(*name, value.parse().unwrap());
         }
-        let names = match self.told {
+        let names = match self.content_sha256 {
             Some(_) => "content-type;host;x-sdk-content-sha256;x-sdk-date",
             None => "content-type;host;x-sdk-date",
         };
         let parts = Parts { method: self.method, path, query, authority: None, headers: &headers };
         let of_content = hash(self.content.as_bytes());
-        let payload = self.told.unwrap_or(of_content.as_str());
+        let payload = self.content_sha256.unwrap_or(of_content.as_str());
         let signer = Signer::new(self.access, self.secret.as_bytes());
         fields.push(("authorization", signer.sign(parts, names, payload).unwrap().authorization()));
         fields
@@ -164,9 +166,9 @@ async fn signing_operator_manages_apps_in_both_versions() {
         let id = made.json()["id"].as_str().unwrap().to_owned();
         let target = format!("{target}/{id}");
         let edit = r#"{"name":"another","remark":"ö"}"#;
-        let told = hash(edit.as_bytes());
+        let sha256 = hash(edit.as_bytes());
         let put = Sign::new(&api, &key, "PUT", &target, edit);
-        let put = Sign { told: Some(told.as_str()), ..put };
+        let put = Sign { content_sha256: Some(sha256.as_str()), ..put };
         assert_eq!(put.send(&api).await.json()["name"], "another");
         assert_eq!(Sign::new(&api, &key, "DELETE", &target, "").send(&api).await.status, 204);
     }
@@ -200,17 +202,17 @@ async fn altered_signed_request_is_denied_and_writes_nothing() {
     let (target, seq) = (one(APP), api.world.memory.changes(0, 1000).await.unwrap().len());
     let well = Sign::new(&api, &key, "PUT", &target, BODY);
     let hashed = hash(BODY.as_bytes());
-    let told = Sign { told: Some(hashed.as_str()), ..well };
+    let with_hash = Sign { content_sha256: Some(hashed.as_str()), ..well };
     let mismatch = "verify signature fail, canonicalRequest:PUT|";
 
     unproved(&Sign { secret: "guessed", ..well }.send(&api).await, mismatch);
     unproved(&Sign { access: "nobody", ..well }.send(&api).await, "access key nobody not found");
     let altered = r#"{"name":"app_666"}"#;
     unproved(&well.send_with(&api, altered, &[]).await, mismatch);
-    let answer = told.send_with(&api, altered, &[]).await;
+    let answer = with_hash.send_with(&api, altered, &[]).await;
     let text = "Incorrect IAM authentication information: the body does not match the signed SHA-256";
     refused(&answer, 401, "APIG.0301", text);
-    for (sign, says) in [(well, mismatch), (told, "the body does not match the signed SHA-256")] {
+    for (sign, says) in [(well, mismatch), (with_hash, "the body does not match the signed SHA-256")] {
         for chunks in [&[altered][..], &[&altered[..7], &altered[7..]], &[BODY, " "], &[&BODY[..9]]] {
             let (status, body) = sign.send_chunked(&api, chunks).await;
             assert_eq!(status, 401, "{body}");
@@ -221,7 +223,7 @@ async fn altered_signed_request_is_denied_and_writes_nothing() {
     for at in [api.world.now() - quarter, api.world.now() + quarter] {
         unproved(&Sign { at, ..well }.send(&api).await, "signature expired, signature time:");
     }
-    let unsigned = Sign { told: Some(UNSIGNED_PAYLOAD), ..well };
+    let unsigned = Sign { content_sha256: Some(UNSIGNED_PAYLOAD), ..well };
     unproved(&unsigned.send(&api).await, "UNSIGNED-PAYLOAD is not accepted here");
     let token = [("x-auth-token", &*api.token)];
     let message = "Parameter error: The request has more than one credential.";
@@ -233,7 +235,7 @@ async fn altered_signed_request_is_denied_and_writes_nothing() {
 
     assert_eq!(api.world.memory.changes(0, 1000).await.unwrap().len(), seq, "nothing was written");
     // Without the faults above, these requests succeed.
-    let (status, body) = told.send_chunked(&api, &[&BODY[..5], &BODY[5..]]).await;
+    let (status, body) = with_hash.send_chunked(&api, &[&BODY[..5], &BODY[5..]]).await;
     assert_eq!(status, 200, "{body}");
     assert_eq!(well.send(&api).await.status, 200);
 }

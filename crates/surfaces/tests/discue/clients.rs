@@ -120,9 +120,9 @@ async fn id_of_another_organization_is_free() {
             limit: 1,
             ..Default::default()
         };
-        let kept = memory.callers(&mine).await.unwrap().remove(0).id;
-        assert_ne!(kept.as_str(), id, "upstreams see different ids");
-        refused(&api.get(&format!("/api_clients/{kept}")).await, 404, "Not Found");
+        let stored = memory.callers(&mine).await.unwrap().remove(0).id;
+        assert_ne!(stored.as_str(), id, "upstreams see different ids");
+        refused(&api.get(&format!("/api_clients/{stored}")).await, 404, "Not Found");
         let answer = api.send("DELETE", &target, &[], None).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         refused(&api.get(&target).await, 404, "Not Found");

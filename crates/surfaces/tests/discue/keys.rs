@@ -43,7 +43,7 @@ impl DiscueApi {
         self.world.key_with("org", ID, |key| key.scopes = Scopes::Listed(scopes)).await
     }
 
-    async fn kept(&self, id: &str) -> Credential {
+    async fn stored_key(&self, id: &str) -> Credential {
         let id: CredentialId = id.parse().unwrap();
         self.world.memory.credential(&"org".parse().unwrap(), &id).await.unwrap()
     }
@@ -71,8 +71,8 @@ async fn new_key_is_shown_once_and_works() {
         // The key has no protected scope, so the response is 403. An unknown key would get 401.
         api.world.settle().await;
         assert_eq!(api.with_key(key, "GET", "/api_keys", None).await.status, 403);
-        let kept = api.kept(id).await;
-        assert!(!format!("{kept:?}").contains(key));
+        let stored = api.stored_key(id).await;
+        assert!(!format!("{stored:?}").contains(key));
     }
 }
 
@@ -151,7 +151,7 @@ async fn update_changes_named_members_and_replaces_scopes() {
     api.world.settle().await;
     let disabled = api.with_key(&key, "GET", "/nothing", None).await;
     refused(&disabled, 403, "Forbidden");
-    assert_eq!(api.kept(&id).await.name, "new");
+    assert_eq!(api.stored_key(&id).await.name, "new");
     // An update without members changes nothing.
     let nothing = api.send("PUT", &target, &[("content-length", "0")], None).await;
     assert_eq!(nothing.field("etag"), ["\"3\""]);
@@ -160,7 +160,7 @@ async fn update_changes_named_members_and_replaces_scopes() {
     refused(&stale, 409, "Conflict");
     let stale = api.send("DELETE", &target, &[("if-match", "\"2\"")], None).await;
     refused(&stale, 409, "Conflict");
-    assert_eq!(api.kept(&id).await.revision, 3);
+    assert_eq!(api.stored_key(&id).await.revision, 3);
 }
 
 #[tokio::test]
@@ -233,7 +233,7 @@ async fn invalid_key_is_rejected_and_not_created() {
     }
     let list = api.get("/api_keys").await.json();
     assert_eq!(list["api_keys"].as_array().unwrap().len(), 2);
-    assert_eq!(api.kept(&id).await.revision, 1);
+    assert_eq!(api.stored_key(&id).await.revision, 1);
 }
 
 #[tokio::test]
@@ -264,7 +264,7 @@ async fn key_cannot_grant_more_than_it_has() {
     // Without `scopes`, the new key has all scopes of the calling key that it may grant.
     let answer = api.with_key(&maker, "POST", "/api_keys", Some("{}")).await.json();
     let href = answer["_links"]["self"]["href"].as_str().unwrap();
-    let made = api.kept(href.rsplit('/').next().unwrap()).await;
+    let made = api.stored_key(href.rsplit('/').next().unwrap()).await;
     assert_eq!(made.scopes, Scopes::Listed(own[1..].to_vec()));
 }
 

@@ -14,7 +14,7 @@ pub(super) struct GuardedWork<'a, W> {
     pub(super) hold: Option<ProveLock>,
     pub(super) work: W,
     /// Makes the response from the finished work.
-    pub(super) told: fn(&W) -> Option<ApiResponse>,
+    pub(super) response: fn(&W) -> Option<ApiResponse>,
     /// The stored response, if the request took effect before.
     pub(super) earlier: Option<ApiResponse>,
 }
@@ -31,7 +31,7 @@ impl<W: UnitOfWork> UnitOfWork for GuardedWork<'_, W> {
         run_in(tx, self.hold.clone()).await?;
         let end = self.work.perform(tx).await?;
         if let (Outcome::Commit, Some(ticket)) = (end, self.ticket) {
-            let answer = (self.told)(&self.work);
+            let answer = (self.response)(&self.work);
             let answer =
                 answer.ok_or_else(|| RegistryError::Corrupt("committed work has no response".into()))?;
             ticket.store(self.admin, tx, &answer).await?;

@@ -203,10 +203,10 @@ impl Task {
     async fn transact<J: ImportJob<Report: Serialize>>(&self, work: J) -> Result<ApiResponse, ErrorResponse> {
         let admin = &self.surface.admin;
         let hold = self.call.lock_proof();
-        let told_now: fn(&J) -> Option<ApiResponse> =
+        let response: fn(&J) -> Option<ApiResponse> =
             |work| work.imported().map(|imported| import_response(imported, false));
         let ticket = self.ticket.as_ref();
-        let mut within = GuardedWork { admin, ticket, hold, work, told: told_now, earlier: None };
+        let mut within = GuardedWork { admin, ticket, hold, work, response, earlier: None };
         let done = admin.registry.transact_bulk(&mut within, self.call.actor()).await;
         done.map_err(|fault| self.surface.registry_error(fault))?;
         if let Some(earlier) = within.earlier {

@@ -218,7 +218,7 @@ async fn apps_with(
     let (offset, limit) = page.page(asked.version)?;
     let contains = plain(filter.app_name.as_ref(), "app_name")?;
     let id: Option<QuotaId> = quota.map(|quota| quota.id.clone());
-    let which = CallerFilter {
+    let filter = CallerFilter {
         quota: Some(id),
         contains,
         order: Order::Newest,
@@ -227,8 +227,8 @@ async fn apps_with(
         ..query::apps(&tenant.id)
     };
     let refuse = |fault| surface.registry_error(fault, asked.no_instance());
-    let total = surface.registry.count_callers(&which).await.map_err(refuse)?;
-    let apps = surface.registry.callers(&which).await.map_err(refuse)?;
+    let total = surface.registry.count_callers(&filter).await.map_err(refuse)?;
+    let apps = surface.registry.callers(&filter).await.map_err(refuse)?;
     let apps = apps.iter().map(|app| QuotaApp::new(asked.version, app, quota));
     let apps = apps.collect::<Result<Vec<_>, _>>()?;
     show(StatusCode::OK, &QuotaApps { total, size: apps.len(), apps })

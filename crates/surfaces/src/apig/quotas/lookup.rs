@@ -28,8 +28,8 @@ pub(super) async fn find_quota(
     id: &str,
 ) -> Result<Quota, ApigError> {
     let missing = || unknown(asked, id);
-    let kept: QuotaId = asked.parse_id(id).ok_or_else(missing)?;
-    let found = surface.registry.quota(&tenant.id, &kept).await;
+    let stored_id: QuotaId = asked.parse_id(id).ok_or_else(missing)?;
+    let found = surface.registry.quota(&tenant.id, &stored_id).await;
     found.map_err(|fault| surface.registry_error(fault, missing()))
 }
 
@@ -40,7 +40,7 @@ pub(super) async fn count_bound(
     tenant: &Tenant,
     quota: &QuotaId,
 ) -> Result<u64, ApigError> {
-    let which = CallerFilter { quota: Some(Some(quota.clone())), ..query::apps(&tenant.id) };
-    let count = surface.registry.count_callers(&which).await;
+    let filter = CallerFilter { quota: Some(Some(quota.clone())), ..query::apps(&tenant.id) };
+    let count = surface.registry.count_callers(&filter).await;
     count.map_err(|fault| surface.registry_error(fault, asked.no_instance()))
 }

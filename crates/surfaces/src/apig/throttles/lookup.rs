@@ -31,8 +31,8 @@ pub(super) async fn find_throttle(
     id: &str,
 ) -> Result<Throttle, ApigError> {
     let missing = || unknown(asked, id);
-    let kept: ThrottleId = asked.parse_id(id).ok_or_else(missing)?;
-    let found = surface.registry.throttle(&tenant.id, &kept).await;
+    let stored_id: ThrottleId = asked.parse_id(id).ok_or_else(missing)?;
+    let found = surface.registry.throttle(&tenant.id, &stored_id).await;
     found.map_err(|fault| surface.registry_error(fault, missing()))
 }
 

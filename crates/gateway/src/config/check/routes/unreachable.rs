@@ -37,22 +37,22 @@ impl RouteCheck<'_> {
     pub(super) fn same_match(&mut self, config: &Config, route: &Route) {
         let same = |other: &&Route| other.host == route.host && other.path == route.path;
         for (at, other) in config.routes[..self.at].iter().enumerate().filter(|(_, other)| same(other)) {
-            let taken = if route.methods.is_empty() {
+            let overlap = if route.methods.is_empty() {
                 other.methods.is_empty().then(String::new)
             } else {
-                let takes = |method: &Method| {
+                let overlaps = |method: &Method| {
                     other.methods.contains(method)
                         || *method == Method::HEAD && other.methods.contains(&Method::GET)
                 };
-                let taken: Vec<_> =
-                    route.methods.iter().filter(|method| takes(method)).map(Method::as_str).collect();
-                (!taken.is_empty()).then(|| format!(" ({})", taken.join(", ")))
+                let overlap: Vec<_> =
+                    route.methods.iter().filter(|method| overlaps(method)).map(Method::as_str).collect();
+                (!overlap.is_empty()).then(|| format!(" ({})", overlap.join(", ")))
             };
-            if let Some(taken) = taken {
+            if let Some(overlap) = overlap {
                 let earlier = self.called(config, at);
                 self.error(
                     &["path"],
-                    format!("an earlier route has the same host, path and method{taken}: {earlier}"),
+                    format!("an earlier route has the same host, path and method{overlap}: {earlier}"),
                 );
             }
         }
