@@ -79,7 +79,7 @@ fn every_vector_verifies_with_its_secret_only() {
         let authorization = text(&vector["expected"], "authorization");
         let presented = RequestSignature::parse(parts, authorization);
         // A signer may be told `get` and send GET. On the wire `get` is another method than the one that was
-        // signed, and who checks sees the wire.
+        // signed, and the verifier sees the wire.
         if id == "lowercase-method" {
             assert_eq!(presented.err(), Some(SignatureFormatError::Method));
             let parts = Parts { method: "GET", ..parts };

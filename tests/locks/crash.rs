@@ -48,8 +48,8 @@ struct Granted {
     token: LockToken,
 }
 
-/// Starts this test again as a process that acquires, and kills it once it was granted so many. Gives back
-/// all of them, with those it still told of meanwhile.
+/// Starts this test as a process that acquires locks, and kills it after `count` grants. Returns all grants, including
+/// those that the process still printed before its end.
 fn killed_after(path: &Path, count: usize) -> Vec<Granted> {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", THIS_TEST, "--nocapture"]).stdout(Stdio::piped()).env(ACQUIRE_IN, path);

@@ -91,7 +91,7 @@ pub enum Step {
     Break {
         back: usize,
     },
-    /// To what the lock stands on, or to something else.
+    /// A write to the target of the lock, or to something else.
     Write {
         back: usize,
         proof: Proof,
@@ -248,7 +248,7 @@ impl Model {
         Outcome::Done
     }
 
-    /// The registry itself guards callers; paths are guarded by what stands before a service.
+    /// The registry itself guards callers; paths are guarded by the policies before a service.
     fn written(&self, register: Register, holder: Option<usize>) -> Outcome {
         let guarded = matches!(register.place, Place::Caller(_));
         let others = self.held().into_iter().filter(|number| Some(*number) != holder);

@@ -111,8 +111,8 @@ fn callers(policies: &config::Policies) -> Vec<String> {
     kinds.into_iter().map(ToOwned::to_owned).collect()
 }
 
-/// Says so loudly when nobody can use the admin API, if it is served. The gateway starts all the same: traffic does not
-/// depend on who manages it, and an owner that is made later is let in.
+/// Logs an error if the admin API is served and has no usable administrator. The gateway starts anyway: traffic does not
+/// depend on administrators, and an owner that is created later is accepted.
 ///
 /// # Errors
 /// Fails if the registry cannot be read.

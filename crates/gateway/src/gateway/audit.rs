@@ -103,7 +103,7 @@ async fn compare(store: &Sqlite, expected: Option<ChainHead>) -> anyhow::Result<
     let proof = store.verify().await?;
     if let Some(expected) = expected {
         match store.hash(expected.seq).await? {
-            // The default anchor stands for an empty log: every log extends it.
+            // The default head means an empty log: every log extends it.
             None if expected == ChainHead::default() => {}
             Some(hash) if hash == expected.hash => {}
             Some(_) => bail!("change {} differs from the given head: the log was rewritten", expected.seq),

@@ -92,7 +92,7 @@ pub(super) struct AuthResult {
 }
 
 impl Authorized {
-    /// Returns the result for a requested grant; `stands` is the stored grant, new or old.
+    /// Returns the result for the grant `wanted`; `stored` is the stored grant, new or old.
     pub(super) fn granted(version: Version, stored: &Grant, wanted: &Grant, app: &Caller) -> Self {
         let done = stored.id == wanted.id;
         let auth_result = match version {

@@ -8,7 +8,7 @@ use portcullis::model::{Credential, Status};
 
 /// Time without use after which a key that is not deprecated is safe to revoke.
 const UNUSED: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// Time without use after which a deprecated key is safe to revoke. It is short, reason every response told users of
+/// Time without use after which a deprecated key is safe to revoke. It is short, because every response told users of
 /// the key to replace it.
 const REPLACED: SignedDuration = SignedDuration::from_hours(24);
 
