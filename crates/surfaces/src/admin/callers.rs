@@ -97,15 +97,15 @@ pub(super) async fn create(
     Authorized { call, .. }: Authorized<Manager>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let tenant = call.tenant()?;
-    let ticket = surface.ticket(&call)?;
-    if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
+    let idempotency_key = surface.idempotency_key(&call)?;
+    if let Some(answer) = surface.find_replay(&call, idempotency_key.as_ref()).await? {
         return Ok(answer);
     }
     let body: NewCaller = json::read(&call.content)?;
     let has_plan = body.has_plan();
     let (caller, secret) = body.checked(tenant.clone(), &surface.admin.sealer)?;
     call.require_role(manages(&caller.kind))?;
-    let made = surface.execute(&call, ticket.as_ref(), CreateCaller(caller), |caller| {
+    let made = surface.execute(&call, idempotency_key.as_ref(), CreateCaller(caller), |caller| {
         let location = format!("/admin/v1/tenants/{}/callers/{}", caller.tenant, caller.id);
         let shows = secret.is_some();
         let tag = tag(&caller);

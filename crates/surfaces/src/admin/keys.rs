@@ -82,8 +82,8 @@ pub(super) async fn create(
     Authorized { call, .. }: Authorized<Manager>,
 ) -> Result<ApiResponse, ErrorResponse> {
     // Replays come first: the response is the same even if the resource has been deleted since.
-    let ticket = surface.ticket(&call)?;
-    if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
+    let idempotency_key = surface.idempotency_key(&call)?;
+    if let Some(answer) = surface.find_replay(&call, idempotency_key.as_ref()).await? {
         return Ok(answer);
     }
     let caller = surface.caller(&call.tenant()?, &call.child_id()?).await?;
@@ -101,7 +101,7 @@ pub(super) async fn create(
     let credential = body.checked(checks, &caller, (stored(&id), id, pepper))?;
     let credential = NewCredential { not_after, ..credential };
     let create = CreateCredential { credential, most: Some(MAX_KEYS) };
-    let made = surface.execute(&call, ticket.as_ref(), create, |made| {
+    let made = surface.execute(&call, idempotency_key.as_ref(), create, |made| {
         let (location, tag) = (location(&made), tag(&made));
         let document = CreatedKey::new(&fresh, Key::new(made, None, now));
         ApiResponse::created(location, &document).with_etag(&tag).secret()

@@ -105,8 +105,8 @@ pub(super) async fn acquire(
     State(surface): State<Arc<Surface>>,
     Authorized { call, .. }: Authorized<Operator>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let ticket = surface.ticket(&call)?;
-    if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
+    let idempotency_key = surface.idempotency_key(&call)?;
+    if let Some(answer) = surface.find_replay(&call, idempotency_key.as_ref()).await? {
         return Ok(answer);
     }
     let token = LockToken::generate();
@@ -117,7 +117,7 @@ pub(super) async fn acquire(
     };
     can_concern(&surface, &wanted).await?;
     let warnings = enforcement(&surface.admin.routes, &wanted, kind)?;
-    let acquired = surface.execute(&call, ticket.as_ref(), AcquireLock(wanted), |lock| {
+    let acquired = surface.execute(&call, idempotency_key.as_ref(), AcquireLock(wanted), |lock| {
         let token = LockTokenHeader::new(&lock, token).to_string();
         let location = format!("/admin/v1/locks/{}", lock.id);
         let lock = Lock::from(lock);
@@ -169,8 +169,8 @@ pub(super) async fn refresh(
     Authorized { call, .. }: Authorized<Operator>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let id: LockId = call.path_id()?;
-    let ticket = surface.ticket(&call)?;
-    if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
+    let idempotency_key = surface.idempotency_key(&call)?;
+    if let Some(answer) = surface.find_replay(&call, idempotency_key.as_ref()).await? {
         return Ok(answer);
     }
     let Some(token) = call.token_of(&id)? else {
@@ -183,7 +183,7 @@ pub(super) async fn refresh(
     let lease = lease(duration, &mut checks);
     checks.finish()?;
     let lasts = lease.ok_or_else(|| Denial::internal("a validated value is missing"))?;
-    let refreshed = surface.execute(&call, ticket.as_ref(), RefreshLock { id, token, lasts }, shown);
+    let refreshed = surface.execute(&call, idempotency_key.as_ref(), RefreshLock { id, token, lasts }, shown);
     refreshed.await.map_err(|fault| surface.registry_error(fault))
 }
 

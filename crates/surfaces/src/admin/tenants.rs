@@ -224,12 +224,12 @@ pub(super) async fn create(
     State(surface): State<Arc<Surface>>,
     Authorized { call, .. }: Authorized<Owner>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let ticket = surface.ticket(&call)?;
-    if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
+    let idempotency_key = surface.idempotency_key(&call)?;
+    if let Some(answer) = surface.find_replay(&call, idempotency_key.as_ref()).await? {
         return Ok(answer);
     }
     let tenant = json::read::<NewTenant>(&call.content)?.checked()?;
-    let made = surface.execute(&call, ticket.as_ref(), CreateTenant(tenant), |tenant| {
+    let made = surface.execute(&call, idempotency_key.as_ref(), CreateTenant(tenant), |tenant| {
         let location = format!("/admin/v1/tenants/{}", tenant.id);
         let tag = ETag::revision(tenant.revision);
         ApiResponse::created(location, &Tenant::from(tenant)).with_etag(&tag)

@@ -36,8 +36,8 @@ impl CallContext {
     /// Reads the caller that the guard admitted, and the path `/v1/{project_id}/apigw/instances/{instance_id}/…`,
     /// whose form the router has checked. The token must be scoped to the project.
     pub(super) fn extract(parts: &Parts) -> Result<Self, ApigError> {
-        let asked = Self::extract_any_project(parts)?;
-        if asked.is_own_project() { Ok(asked) } else { Err(forbidden(Access::Read)) }
+        let call = Self::extract_any_project(parts)?;
+        if call.is_own_project() { Ok(call) } else { Err(forbidden(Access::Read)) }
     }
 
     /// Reads a request whose path may name a project other than the token's own.

@@ -66,7 +66,7 @@ pub enum Tenants {
     },
 }
 
-pub(super) async fn run(command: Tenants, desk: &mut CommandContext<'_>) -> anyhow::Result<()> {
+pub(super) async fn run(command: Tenants, context: &mut CommandContext<'_>) -> anyhow::Result<()> {
     match command {
         Tenants::List { name, subscription } => {
             let columns = [
@@ -78,9 +78,9 @@ pub(super) async fn run(command: Tenants, desk: &mut CommandContext<'_>) -> anyh
                 ("MAX CALLERS", "/max_callers"),
             ];
             let filters = [("name", name.as_deref()), ("subscription", subscription.as_deref())];
-            desk.list("/tenants", &filters, &columns).await
+            context.list("/tenants", &filters, &columns).await
         }
-        Tenants::Show { tenant } => desk.show(&path(&tenant)).await,
+        Tenants::Show { tenant } => context.show(&path(&tenant)).await,
         Tenants::Create { name, id, project, instance, custom_keys, max_callers } => {
             let gateway = project.zip(instance).map(|(project, instance)| {
                 json!({"project_id": project, "instance_id": instance, "custom_keys": custom_keys})
@@ -91,7 +91,7 @@ pub(super) async fn run(command: Tenants, desk: &mut CommandContext<'_>) -> anyh
                 ("gateway", gateway),
                 ("max_callers", max_callers.map(Into::into)),
             ]);
-            desk.create("/tenants", &body, &[]).await
+            context.create("/tenants", &body, &[]).await
         }
         Tenants::Edit { tenant, name, subscription, custom_keys, max_callers } => {
             let patch = object_of([
@@ -100,11 +100,11 @@ pub(super) async fn run(command: Tenants, desk: &mut CommandContext<'_>) -> anyh
                 ("gateway", custom_keys.map(|custom_keys| json!({"custom_keys": custom_keys}))),
                 ("max_callers", max_callers.map(Into::into)),
             ]);
-            desk.edit(&path(&tenant), &patch).await
+            context.edit(&path(&tenant), &patch).await
         }
         Tenants::Delete { tenant } => {
-            desk.delete(&path(&tenant), "").await?;
-            desk.write_line(&format!("deleted tenant {tenant}"))
+            context.delete(&path(&tenant), "").await?;
+            context.write_line(&format!("deleted tenant {tenant}"))
         }
     }
 }

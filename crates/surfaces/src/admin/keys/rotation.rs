@@ -93,8 +93,8 @@ pub(in crate::admin) async fn rotate(
     Authorized { call, .. }: Authorized<Manager>,
 ) -> Result<ApiResponse, ErrorResponse> {
     // Replays come first: the response is the same even if the resource has been deleted since.
-    let ticket = surface.ticket(&call)?;
-    if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
+    let idempotency_key = surface.idempotency_key(&call)?;
+    if let Some(answer) = surface.find_replay(&call, idempotency_key.as_ref()).await? {
         return Ok(answer);
     }
     let (old, caller) = managed(&surface, &call).await?;
@@ -141,7 +141,7 @@ pub(in crate::admin) async fn rotate(
     let keep_owner = keep_owner(&old, &caller, edit.not_after.flatten(), now);
     let create = CreateCredential { credential: new, most: Some(MAX_KEYS) };
     let rotation = (create, update(&old, edit), keep_owner);
-    let rotated = surface.execute(&call, ticket.as_ref(), rotation, |(made, replaces, _)| {
+    let rotated = surface.execute(&call, idempotency_key.as_ref(), rotation, |(made, replaces, _)| {
         let (made_at, tag) = (location(&made), tag(&made));
         let made = CreatedKey::new(&fresh, Key::new(made, None, now));
         let document = RotatedKey { made, replaces: Key::new(replaces, last_use, now) };
