@@ -30,11 +30,11 @@ impl Query {
         };
         for (at, (name, _)) in parameters.iter().enumerate() {
             let shown = || name.chars().take(64).collect::<String>();
-            if let Some(present) = present_name(name, known) {
-                let detail = format!("The parameter {name} has been renamed to {present}.");
-                return Err(Denial::bad_request(detail));
-            }
             if !known.contains(&&**name) {
+                if let Some(present) = present_name(name, known) {
+                    let detail = format!("The parameter {name} has been renamed to {present}.");
+                    return Err(Denial::bad_request(detail));
+                }
                 let names = if known.is_empty() { "none".into() } else { known.join(", ") };
                 let detail = format!("The parameter {:?} is unknown; known parameters: {names}.", shown());
                 return Err(Denial::bad_request(detail));
