@@ -19,7 +19,7 @@ use utoipa::IntoParams;
 
 use super::{
     auth_request::plain,
-    call_context::{CallContext, MAX_ATTEMPTS, too_many_conflicts},
+    call_context::{CallContext, retry_conflicts},
     error::ApigError,
     extract::{Content, Page, Params, Read, WholeGateway, Write},
     openapi::Errors,
@@ -131,17 +131,17 @@ pub(super) async fn modify(
 ) -> Result<Response, ApigError> {
     let fields = QuotaFields::read(&content)?;
     let actor = call.subscriber(&tenant)?;
-    for _ in 0..MAX_ATTEMPTS {
+    let update = || async {
         let mut quota = find_quota(&surface, &call, &tenant, call.segment(1)).await?;
         fields.edit(&mut quota);
         match surface.registry.run(UpdateQuota(quota), &actor).await {
-            Ok(after) => return show_quota(&surface, &call, &tenant, &after).await,
-            Err(RegistryError::Conflict) => {}
-            Err(RegistryError::NameTaken) => return Err(ApigError::QuotaTaken),
-            Err(fault) => return Err(surface.registry_error(fault, unknown(&call, call.segment(1)))),
+            Ok(after) => Ok(Some(after)),
+            Err(RegistryError::Conflict) => Ok(None),
+            Err(RegistryError::NameTaken) => Err(ApigError::QuotaTaken),
+            Err(fault) => Err(surface.registry_error(fault, unknown(&call, call.segment(1)))),
         }
-    }
-    Err(too_many_conflicts())
+    };
+    show_quota(&surface, &call, &tenant, &retry_conflicts(update).await?).await
 }
 
 /// Deletes a quota.

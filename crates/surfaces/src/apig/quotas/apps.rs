@@ -17,7 +17,7 @@ use super::{
 use crate::{
     apig::{
         auth_request::plain,
-        call_context::{CallContext, MAX_ATTEMPTS, too_many_conflicts},
+        call_context::{CallContext, retry_conflicts},
         error::ApigError,
         extract::{ExistingApp, Json, Params, Read, WholeGateway, Write},
         openapi::Errors,
@@ -127,18 +127,19 @@ pub(in crate::apig) async fn unbind_quota(
     let text = call.segment(3);
     let missing = || call.no_app(text);
     let id: CallerId = call.parse_id(text).ok_or_else(missing)?;
-    for _ in 0..MAX_ATTEMPTS {
+    let unbind = || async {
         let app = surface.find(&tenant, &id, &call).await?;
         // For this quota, an app that is not bound to it does not exist.
         app_of(&app)?.quota.as_ref().filter(|bound| bound.id == quota.id).ok_or_else(missing)?;
         let unbind = edit(&tenant, &id, Some(app.revision), None);
         match surface.registry.run(unbind, call.revoker()).await {
-            Ok(_) => return Ok(StatusCode::NO_CONTENT.into_response()),
-            Err(RegistryError::Conflict) => {}
-            Err(fault) => return Err(surface.registry_error(fault, missing())),
+            Ok(_) => Ok(Some(())),
+            Err(RegistryError::Conflict) => Ok(None),
+            Err(fault) => Err(surface.registry_error(fault, missing())),
         }
-    }
-    Err(too_many_conflicts())
+    };
+    retry_conflicts(unbind).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// Lists the apps that are bound to a quota.

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::apig::{
     auth_request::{given, plain},
-    call_context::{CallContext, MAX_ATTEMPTS, repeated, too_many_conflicts},
+    call_context::{CallContext, repeated, retry_conflicts},
     error::ApigError,
     extract::{Json, Page, Params, Read, WholeGateway, Write},
     openapi::Errors,
@@ -231,7 +231,7 @@ async fn bind_to(
     id: &str,
     apis: &[RouteName],
 ) -> Result<Throttle, ApigError> {
-    for _ in 0..MAX_ATTEMPTS {
+    let bind = || async {
         let mut throttle = find_throttle(surface, call, tenant, id).await?;
         let now = surface.clock.now().time;
         for api in apis {
@@ -250,11 +250,10 @@ async fn bind_to(
         }
         let last = throttle.id.clone();
         let updates = (changed, UpdateThrottle(throttle));
-        if let Some((_, throttle)) = put_throttles(surface, call, actor, &last, updates).await? {
-            return Ok(throttle);
-        }
-    }
-    Err(too_many_conflicts())
+        let after = put_throttles(surface, call, actor, &last, updates).await?;
+        Ok(after.map(|(_, throttle)| throttle))
+    };
+    retry_conflicts(bind).await
 }
 
 /// Removes bindings and returns the number of those that existed.
@@ -264,7 +263,7 @@ async fn remove_bindings(
     tenant: &Tenant,
     ids: &[BindingId],
 ) -> Result<usize, ApigError> {
-    for _ in 0..MAX_ATTEMPTS {
+    let unbind = || async {
         let (mut changed, mut gone) = (Vec::new(), 0);
         for mut throttle in all_throttles(surface, call, tenant).await? {
             let before = throttle.bindings.len();
@@ -275,11 +274,9 @@ async fn remove_bindings(
             }
         }
         let Some(last) = changed.last().map(|UpdateThrottle(throttle)| throttle.id.clone()) else {
-            return Ok(gone);
+            return Ok(Some(gone));
         };
-        if put_throttles(surface, call, call.revoker(), &last, changed).await?.is_some() {
-            return Ok(gone);
-        }
-    }
-    Err(too_many_conflicts())
+        Ok(put_throttles(surface, call, call.revoker(), &last, changed).await?.map(|_| gone))
+    };
+    retry_conflicts(unbind).await
 }

@@ -1,7 +1,7 @@
 //! Reads and changes throttling policies in the registry.
 
 use crate::apig::{
-    call_context::{CallContext, MAX_ATTEMPTS, repeated, too_many_conflicts},
+    call_context::{CallContext, repeated, retry_conflicts},
     error::ApigError,
     state::Apig,
 };
@@ -45,15 +45,13 @@ pub(super) async fn edit_throttle(
     id: &str,
     edit: impl Fn(&mut Throttle) -> Result<(), ApigError>,
 ) -> Result<Throttle, ApigError> {
-    for _ in 0..MAX_ATTEMPTS {
+    let update = || async {
         let mut throttle = find_throttle(surface, call, tenant, id).await?;
         edit(&mut throttle)?;
         let last = throttle.id.clone();
-        if let Some(after) = put_throttles(surface, call, actor, &last, UpdateThrottle(throttle)).await? {
-            return Ok(after);
-        }
-    }
-    Err(too_many_conflicts())
+        put_throttles(surface, call, actor, &last, UpdateThrottle(throttle)).await
+    };
+    retry_conflicts(update).await
 }
 
 /// Stores edited throttling policies, of which `last` is one, and returns them as stored; `None` if one of them was
