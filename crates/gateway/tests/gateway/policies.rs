@@ -195,21 +195,7 @@ async fn app_code_created_on_a_surface_works_until_deleted() {
 #[tokio::test]
 async fn app_uses_a_route_while_authorized() {
     let service = Service::echo().await;
-    let address = crate::process::free_address();
-    let route = |name: &str| {
-        format!(
-            "[[routes]]\npath = \"/{name}\"\nname = \"{name}\"\nupstream = \"up\"\n\
-             [routes.policies]\napi_key = {{ sources = [\"X-Apig-AppCode\"] }}\ngrants = true\n"
-        )
-    };
-    let text = format!(
-        "store.path = \"data/p.db\"\nsecrets.file = \"data/s.toml\"\nlisteners = [{{ address = \"{address}\" }}]\n\
-         [upstreams.up]\naddress = \"{}\"\n{}{}[[routes]]\npath = \"/v2\"\nsurface = \"apig\"\n",
-        service.address,
-        route("orders"),
-        route("bills"),
-    );
-    let installation = Installation::from_text(&text, address);
+    let installation = Installation::with_granted_routes(service.address, &["orders", "bills"]);
     let gateway = installation.start();
     let base = "/v2/demo-project/apigw/instances/demo-instance";
     let app = "14b399ac967f4115bb62c0346b4537e9";

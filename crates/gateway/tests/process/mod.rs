@@ -92,6 +92,23 @@ surface = "apig"
         installation
     }
 
+    /// Creates an installation with routes to an upstream that apps use with an AppCode while they are authorized.
+    pub fn with_granted_routes(upstream: SocketAddr, names: &[&str]) -> Self {
+        let address = free_address();
+        let route = |name: &&str| {
+            format!(
+                "[[routes]]\npath = \"/{name}\"\nname = \"{name}\"\nupstream = \"up\"\n\
+                 [routes.policies]\napi_key = {{ sources = [\"X-Apig-AppCode\"] }}\ngrants = true\n"
+            )
+        };
+        let routes: String = names.iter().map(route).collect();
+        let text = format!(
+            "store.path = \"data/p.db\"\nsecrets.file = \"data/s.toml\"\nlisteners = [{{ address = \"{address}\" }}]\n\
+             [upstreams.up]\naddress = \"{upstream}\"\n{routes}[[routes]]\npath = \"/v2\"\nsurface = \"apig\"\n",
+        );
+        Self::from_text(&text, address)
+    }
+
     /// Creates only the configuration, without running `init`.
     pub fn uninitialised(text: &str, address: SocketAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
