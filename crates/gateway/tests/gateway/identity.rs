@@ -186,10 +186,11 @@ fn version_missing_in_an_older_copy_is_not_reused() {
 async fn running_gateway_accepts_replaced_secrets_and_store() {
     for secrets_first in [false, true] {
         let (here, other) = (Managed::start().await, managed("").await);
-        let (other_site, _, other_token) = other;
+        let (other_installation, _, other_token) = other;
         let (key, _) = here.key().await;
         let secrets = here.installation.store().with_file_name("secrets.toml");
-        let put_secrets = || fs::copy(other_site.store().with_file_name("secrets.toml"), &secrets).unwrap();
+        let put_secrets =
+            || fs::copy(other_installation.store().with_file_name("secrets.toml"), &secrets).unwrap();
         let wait = async |line: &str| {
             let deadline = Instant::now() + PATIENCE;
             while !here.logged(line) {
@@ -202,14 +203,14 @@ async fn running_gateway_accepts_replaced_secrets_and_store() {
             wait("previous secrets stay in use").await;
             here.until(&key, 200).await;
         }
-        fs::rename(other_site.store(), here.installation.store()).unwrap();
+        fs::rename(other_installation.store(), here.installation.store()).unwrap();
         here.until(&key, 401).await;
         if !secrets_first {
             wait("the secrets in use do not match the store").await;
-            here.until(&other_site.api_key, 401).await;
+            here.until(&other_installation.api_key, 401).await;
             put_secrets();
         }
-        here.until(&other_site.api_key, 200).await;
+        here.until(&other_installation.api_key, 200).await;
         here.until(&key, 401).await;
         let deadline = Instant::now() + PATIENCE;
         let status = async || -> Value {
