@@ -20,12 +20,12 @@ fn main() {
     for size in sizes {
         let world = DirectoryFixture::new();
         let plan = ample(&world);
-        let kept = measure(|| (0..*size).for_each(|_| drop(key_on(&world, &plan))));
+        let usage = measure(|| (0..*size).for_each(|_| drop(key_on(&world, &plan))));
         // Two ids of 36 characters with the two counts of an `Arc`, and a name of 15 characters.
         let texts = 2.0 * (16.0 + 36.0) + 15.0;
         #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
         let each = |count: i64| count as f64 / f64::from(*size);
-        let bytes = each(kept.bytes_current);
-        println!("{size:>10}{bytes:>14.0}{:>16.0}{:>10.1}", bytes - texts, each(kept.count_current));
+        let bytes = each(usage.bytes_current);
+        println!("{size:>10}{bytes:>14.0}{:>16.0}{:>10.1}", bytes - texts, each(usage.count_current));
     }
 }

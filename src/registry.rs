@@ -8,7 +8,7 @@
 //!
 //! Implement [`Transaction`] over your store, and [`Registry`], whose [`run_transaction`](Registry::run_transaction)
 //! passes a transaction to a [`UnitOfWork`]. [`RegistryExt`] adds the methods that change data, which apply the same
-//! rules in every registry; within a transaction, [`run()`] and [`run_idempotent()`] do so. The suite in
+//! rules in every registry; within a transaction, [`run_in`] and [`run_idempotent()`] do so. The suite in
 //! `tests/registry.rs` checks what the methods of the trait promise: run it against your registry.
 
 mod caller;
@@ -46,7 +46,7 @@ pub use filter::{
 pub use idempotency::{IdempotentOutcome, IdempotentRequest, find_replay, run_idempotent, store_response};
 pub use lock::NewLock;
 pub use mark::Mark;
-pub use operation::{Operation, run};
+pub use operation::{Operation, run_in};
 pub use reseal::{Resealed, reseal};
 pub use rules::{
     AcquireLock, AssertUnchanged, AuthorizedWork, BreakLock, CreateCaller, CreateCallerOr, CreateCredential,
@@ -143,7 +143,7 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// Only [`RegistryError::Unavailable`] and [`RegistryError::Corrupt`].
-    async fn tenants(&self, which: &TenantFilter) -> Result<Vec<Tenant>, RegistryError>;
+    async fn tenants(&self, filter: &TenantFilter) -> Result<Vec<Tenant>, RegistryError>;
 
     /// Returns a caller of a tenant.
     ///
@@ -155,13 +155,13 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// Only [`RegistryError::Unavailable`] and [`RegistryError::Corrupt`].
-    async fn callers(&self, which: &CallerFilter) -> Result<Vec<Caller>, RegistryError>;
+    async fn callers(&self, filter: &CallerFilter) -> Result<Vec<Caller>, RegistryError>;
 
     /// Returns the number of callers on all pages together.
     ///
     /// # Errors
     /// Only [`RegistryError::Unavailable`] and [`RegistryError::Corrupt`].
-    async fn count_callers(&self, which: &CallerFilter) -> Result<u64, RegistryError>;
+    async fn count_callers(&self, filter: &CallerFilter) -> Result<u64, RegistryError>;
 
     /// Returns a credential of a tenant.
     ///
@@ -173,7 +173,7 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// Only [`RegistryError::Unavailable`] and [`RegistryError::Corrupt`].
-    async fn credentials(&self, which: &CredentialFilter) -> Result<Vec<Credential>, RegistryError>;
+    async fn credentials(&self, filter: &CredentialFilter) -> Result<Vec<Credential>, RegistryError>;
 
     /// Returns a plan.
     ///
@@ -209,13 +209,13 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// Only [`RegistryError::Unavailable`] and [`RegistryError::Corrupt`].
-    async fn grants(&self, which: &GrantFilter) -> Result<Vec<Grant>, RegistryError>;
+    async fn grants(&self, filter: &GrantFilter) -> Result<Vec<Grant>, RegistryError>;
 
     /// Returns the number of grants on all pages together.
     ///
     /// # Errors
     /// Only [`RegistryError::Unavailable`] and [`RegistryError::Corrupt`].
-    async fn count_grants(&self, which: &GrantFilter) -> Result<u64, RegistryError>;
+    async fn count_grants(&self, filter: &GrantFilter) -> Result<u64, RegistryError>;
 
     /// Returns the number of grants of each of the callers.
     ///
@@ -331,7 +331,7 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// Only [`RegistryError::Unavailable`] and [`RegistryError::Corrupt`].
-    async fn history(&self, which: &ChangeFilter) -> Result<History, RegistryError>;
+    async fn history(&self, filter: &ChangeFilter) -> Result<History, RegistryError>;
 
     /// Waits until there may be a change after a number. Returns at once if there is one, soon after a change through
     /// this registry, and from time to time in any case, so that changes of other processes are seen, too.

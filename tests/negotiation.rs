@@ -98,8 +98,8 @@ fn every_content_type_case_is_accepted_or_rejected() {
     for case in cases {
         let content_type = ContentTypeHeader::parse(case["content_type"].as_str().unwrap());
         let ranges = strings(&case["expected_types"]).into_iter().map(range);
-        let taken = content_type.is_ok_and(|sent| ranges.into_iter().any(|range| range.matches(&sent)));
-        assert_eq!(Some(taken), case["expected"]["accepted"].as_bool(), "{case}");
+        let accepted = content_type.is_ok_and(|sent| ranges.into_iter().any(|range| range.matches(&sent)));
+        assert_eq!(Some(accepted), case["expected"]["accepted"].as_bool(), "{case}");
     }
 }
 

@@ -455,7 +455,7 @@ async fn send(connection: &mut SendRequest<Full<Bytes>>, request: Request<Full<B
 
 /// The caller whose key replaces `{key}` in a row. Each run of a row has its own caller.
 #[derive(Debug, Clone, Copy)]
-enum Who {
+enum Sender {
     Client,
     Operator,
     /// A caller on a plan of two requests per minute and a hundred per day.
@@ -468,7 +468,7 @@ enum Who {
     Locked,
 }
 
-impl Who {
+impl Sender {
     fn key(self, world: &DirectoryFixture, plan: &PlanId) -> String {
         let caller = world.caller(|caller| match self {
             Self::Limited => caller.plan = Some(plan.clone()),
@@ -497,7 +497,7 @@ impl Who {
 }
 
 struct Row {
-    who: Who,
+    sender: Sender,
     method: &'static str,
     path: String,
     fields: Vec<(&'static str, &'static str)>,
@@ -514,12 +514,12 @@ fn row(
     last: (u16, &'static str),
 ) -> Row {
     let (path, fields) = (path.to_owned(), fields.to_vec());
-    Row { who: Who::Client, method, path, fields, content: "", times: 1, last }
+    Row { sender: Sender::Client, method, path, fields, content: "", times: 1, last }
 }
 
 impl Row {
-    fn by(self, who: Who) -> Self {
-        Self { who, ..self }
+    fn by(self, sender: Sender) -> Self {
+        Self { sender, ..self }
     }
 
     fn with(self, content: &'static str) -> Self {
@@ -570,16 +570,16 @@ fn rows() -> Vec<Row> {
         row(("POST", "/open"), &[], (401, "credential-missing")).with("content"),
         row(("GET", "/open"), &[("x-api-key", "junk")], (401, "credential-malformed")),
         row(("GET", "/open"), &[NOBODYS], (401, "credential-unknown")),
-        row(("GET", "/open"), &[KEY], (401, "credential-expired")).by(Who::Expired),
+        row(("GET", "/open"), &[KEY], (401, "credential-expired")).by(Sender::Expired),
         row(("GET", "/open"), &[KEY, KEY], (400, "bad-request")),
         row(("GET", "/open"), &[KEY, BEARER], (400, "bad-request")),
         row(("GET", "/open"), &[BEARER, BEARER], (400, "bad-request")),
-        row(("GET", "/open"), &[KEY], (403, "credential-disabled")).by(Who::KeyDisabled),
-        row(("GET", "/open"), &[KEY], (403, "caller-disabled")).by(Who::CallerDisabled),
+        row(("GET", "/open"), &[KEY], (403, "credential-disabled")).by(Sender::KeyDisabled),
+        row(("GET", "/open"), &[KEY], (403, "caller-disabled")).by(Sender::CallerDisabled),
         row(("GET", "/operators"), &[KEY], (403, "caller-kind-not-allowed")),
-        row(("GET", "/operators"), &[KEY], admitted).by(Who::Operator),
-        row(("GET", "/orders"), &[KEY], admitted).by(Who::ReadsOrders),
-        row(("DELETE", "/orders"), &[KEY], (403, "insufficient-scope")).by(Who::ReadsOrders),
+        row(("GET", "/operators"), &[KEY], admitted).by(Sender::Operator),
+        row(("GET", "/orders"), &[KEY], admitted).by(Sender::ReadsOrders),
+        row(("DELETE", "/orders"), &[KEY], (403, "insufficient-scope")).by(Sender::ReadsOrders),
         // ambiguous requests
         row(("GET", "/strict/a%2fb"), &[], (400, "bad-request")),
         row(("GET", "/strict//b"), &[], (400, "bad-request")),
@@ -613,22 +613,22 @@ fn rows() -> Vec<Row> {
         row(("GET", "/either"), &[KEY, SIGNED, JUST_NOW], (400, "bad-request")),
         row(("GET", "/either"), &[SIGNED, JUST_NOW], (401, "credential-unknown")),
         // locks
-        row(("GET", "/locked"), &[KEY], admitted).by(Who::LockedForWrites),
-        row(("PUT", "/locked"), &[KEY], (423, "locked")).by(Who::LockedForWrites),
-        row(("GET", "/locked"), &[KEY], (423, "locked")).by(Who::Locked),
-        row(("HEAD", "/locked"), &[KEY], (423, "locked")).by(Who::Locked),
+        row(("GET", "/locked"), &[KEY], admitted).by(Sender::LockedForWrites),
+        row(("PUT", "/locked"), &[KEY], (423, "locked")).by(Sender::LockedForWrites),
+        row(("GET", "/locked"), &[KEY], (423, "locked")).by(Sender::Locked),
+        row(("HEAD", "/locked"), &[KEY], (423, "locked")).by(Sender::Locked),
         row(("GET", "/locked/writes/1"), &[KEY], admitted),
         row(("PUT", "/locked/writes/1"), &[KEY], (423, "locked")),
         row(("GET", "/locked/all"), &[KEY], (423, "locked")),
         // rate limits
         row(("GET", "/limited"), &[KEY], admitted),
-        row(("GET", "/limited"), &[KEY], admitted).by(Who::Limited).times(2),
-        row(("GET", "/limited"), &[KEY], (429, "rate-limited")).by(Who::Limited).times(3),
-        row(("HEAD", "/limited"), &[KEY], (429, "rate-limited")).by(Who::Limited).times(3),
+        row(("GET", "/limited"), &[KEY], admitted).by(Sender::Limited).times(2),
+        row(("GET", "/limited"), &[KEY], (429, "rate-limited")).by(Sender::Limited).times(3),
+        row(("HEAD", "/limited"), &[KEY], (429, "rate-limited")).by(Sender::Limited).times(3),
     ];
     for (at, denial) in every_denial().into_iter().enumerate() {
         let path = format!("/denied/{at}");
-        rows.push(row(("GET", &path), &[KEY], (denial.status().as_u16(), denial.code())).by(Who::Limited));
+        rows.push(row(("GET", &path), &[KEY], (denial.status().as_u16(), denial.code())).by(Sender::Limited));
     }
     rows
 }
@@ -645,7 +645,7 @@ async fn both_faces_answer_every_row_alike() {
         for row in rows() {
             let mut answers = Vec::new();
             for face in pair {
-                let key = row.who.key(world, &plan);
+                let key = row.sender.key(world, &plan);
                 let mut answered = Vec::new();
                 for _ in 0..row.times {
                     let mut connection = connect(face.address).await;
@@ -653,7 +653,7 @@ async fn both_faces_answer_every_row_alike() {
                 }
                 answers.push(answered);
             }
-            let what = format!("{form:?}: {} {} {:?} by {:?}", row.method, row.path, row.fields, row.who);
+            let what = format!("{form:?}: {} {} {:?} by {:?}", row.method, row.path, row.fields, row.sender);
             assert_eq!(answers[0], answers[1], "{what}");
             let answer = answers[0].last().unwrap();
             let (status, code) = row.last;

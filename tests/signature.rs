@@ -79,7 +79,7 @@ fn every_vector_verifies_with_its_secret_only() {
         let authorization = text(&vector["expected"], "authorization");
         let presented = RequestSignature::parse(parts, authorization);
         // A signer may be told `get` and send GET. On the wire `get` is another method than the one that was
-        // signed, and who checks sees the wire.
+        // signed, and the verifier sees the wire.
         if id == "lowercase-method" {
             assert_eq!(presented.err(), Some(SignatureFormatError::Method));
             let parts = Parts { method: "GET", ..parts };
@@ -345,9 +345,9 @@ proptest! {
         let authorization = sample.sign();
         // The scheme is compared without case, and the access key only says whose secret it is.
         let start = authorization.find("SignedHeaders").unwrap();
-        let (kept, rest) = authorization.split_at(start);
+        let (prefix, rest) = authorization.split_at(start);
         let Some(rest) = altered(rest, at, to) else { return Ok(()) };
-        let changed = format!("{kept}{rest}");
+        let changed = format!("{prefix}{rest}");
         // Blanks around the parts do not count.
         if changed != authorization && !rest.ends_with(' ') {
             prop_assert!(!sample.is_recognised_by(&changed), "{}", changed);

@@ -349,19 +349,19 @@ async fn store_is_verified_against_an_earlier_head() {
     let store = open(&path).await;
     assert_eq!(store.verify().await.unwrap().changes, 0);
     fill(&store).await;
-    let kept = store.verify().await.unwrap();
-    assert_eq!(kept.changes, log(&store).await.len() as u64);
-    assert_eq!(store.hash(kept.changes).await.unwrap(), Some(kept.head));
-    assert_eq!(store.hash(kept.changes + 1).await.unwrap(), None);
+    let verified = store.verify().await.unwrap();
+    assert_eq!(verified.changes, log(&store).await.len() as u64);
+    assert_eq!(store.hash(verified.changes).await.unwrap(), Some(verified.head));
+    assert_eq!(store.hash(verified.changes + 1).await.unwrap(), None);
 
     store.put_plan(plan("p", 2), &actor()).await.unwrap();
     let other = open(&path).await;
     other.put_plan(plan("p", 3), &actor()).await.unwrap();
     store.put_plan(plan("p", 4), &actor()).await.unwrap();
     let later = other.verify().await.unwrap();
-    assert_eq!(later.changes, kept.changes + 3);
-    assert_ne!(later.head, kept.head);
-    assert_eq!(store.hash(kept.changes).await.unwrap(), Some(kept.head));
+    assert_eq!(later.changes, verified.changes + 3);
+    assert_ne!(later.head, verified.head);
+    assert_eq!(store.hash(verified.changes).await.unwrap(), Some(verified.head));
 }
 
 /// Every manipulation of the file by another program, with the triggers removed.
@@ -649,7 +649,7 @@ async fn import_conflicting_with_a_concurrent_change_is_rejected() {
     struct Making<'a>(&'a Path, &'a str);
     #[async_trait::async_trait]
     impl UnitOfWork for Making<'_> {
-        async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+        async fn perform(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
             let made = [tenant("first"), tenant("second")].map(|it| CreateTenant(it).into());
             execute(tx, made.into()).await?;
             open(self.0).await.create_tenant(tenant(self.1), &actor()).await?;
@@ -835,8 +835,8 @@ mod linux {
                 }
                 let info = Path::new("/proc/self/fdinfo").join(descriptor.file_name());
                 let info = std::fs::read_to_string(info).unwrap_or_default();
-                let told = info.lines().filter_map(|line| line.strip_prefix("lock:"));
-                found.extend(told.map(|lock| lock.split_once(": ").unwrap().1.to_owned()));
+                let locks = info.lines().filter_map(|line| line.strip_prefix("lock:"));
+                found.extend(locks.map(|lock| lock.split_once(": ").unwrap().1.to_owned()));
             }
             found.len()
         };
@@ -937,9 +937,9 @@ async fn apps_of_an_earlier_version_are_listed_by_their_records() {
     let store = open(&path).await;
     let creator = Some(portcullis::model::Creator::Market);
     let status = Some(portcullis::model::Status::Enabled);
-    let which = CallerFilter { creator, status, order: Order::Newest, limit: 9, ..CallerFilter::default() };
-    assert_eq!(store.callers(&which).await.unwrap().len(), 1);
-    assert_eq!(store.count_callers(&CallerFilter { creator: None, ..which }).await.unwrap(), 2);
+    let filter = CallerFilter { creator, status, order: Order::Newest, limit: 9, ..CallerFilter::default() };
+    assert_eq!(store.callers(&filter).await.unwrap().len(), 1);
+    assert_eq!(store.count_callers(&CallerFilter { creator: None, ..filter }).await.unwrap(), 2);
     let when: Vec<String> = sqlx::query_scalar("SELECT created_at FROM caller ORDER BY created_at")
         .fetch_all(&mut outside(&path).await)
         .await
@@ -980,15 +980,15 @@ async fn page_of_apps_is_read_without_reading_the_others() {
     };
     let (start, memory) = (Instant::now(), resident());
     let mut last = start;
-    for (what, which, total) in [
+    for (what, filter, total) in [
         ("the first page", newest.clone(), count),
         ("the last page", CallerFilter { offset: count - 500, ..newest.clone() }, count),
         ("by key", CallerFilter { app_key: Some("key_000777".into()), ..newest.clone() }, 1),
         ("by part of the name", CallerFilter { contains: Some("000777".into()), ..newest.clone() }, 1),
         ("none", CallerFilter { status: Some(portcullis::model::Status::Disabled), ..newest.clone() }, 0),
     ] {
-        let page = store.callers(&which).await.unwrap();
-        assert_eq!(store.count_callers(&which).await.unwrap(), total, "{what}");
+        let page = store.callers(&filter).await.unwrap();
+        assert_eq!(store.count_callers(&filter).await.unwrap(), total, "{what}");
         assert_eq!(page.len() as u64, total.min(500), "{what}");
         assert!(page.is_sorted_by(|one, other| one.created_at > other.created_at), "{what}");
         let now = Instant::now();

@@ -83,7 +83,7 @@ async function admin(): Promise<void> {
     const revision: number = present(made.data).revision;
     equal(revision, 1);
     const tenant = await client.GET("/admin/v1/tenants/{tenant}", { params: { path: { tenant: "typescript" } } });
-    equal(present(tenant.data).standing, "active");
+    equal(present(tenant.data).subscription, "active");
     const refused = await client.POST("/admin/v1/tenants", { body: { name: "" } });
     const pointers: (string | undefined)[] = present(refused.error).errors?.map((each) => each.pointer) ?? [];
     equal(pointers, ["#/name"]);

@@ -40,10 +40,10 @@ mod tests {
     fn equal_values_are_shared_and_unused_ones_dropped() {
         let mut all = Interner::<str>::default();
         let mut of = |text: &str| all.intern(text, || text.into());
-        let kept = of("kept");
-        assert!(Arc::ptr_eq(&kept, &of("kept")));
+        let interned = of("kept");
+        assert!(Arc::ptr_eq(&interned, &of("kept")));
         (0..1_000).for_each(|at| drop(of(&at.to_string())));
-        assert!(Arc::ptr_eq(&kept, &of("kept")));
+        assert!(Arc::ptr_eq(&interned, &of("kept")));
         assert!(all.all.len() <= 64, "{}", all.all.len());
     }
 }

@@ -180,10 +180,10 @@ impl Seen {
             Entity::Throttle(it) => drop(self.throttles.insert(it.id.to_string())),
             Entity::Caller(it) => {
                 let quota = it.app().and_then(|app| app.quota.as_ref());
-                let stands = self.tenants.contains(&it.tenant)
+                let is_complete = self.tenants.contains(&it.tenant)
                     && it.plan.as_ref().is_none_or(|plan| self.plans.contains(plan))
                     && quota.is_none_or(|quota| self.quotas.contains(&quota.id));
-                if !stands {
+                if !is_complete {
                     return false;
                 }
                 self.callers.insert(it.id.clone());
@@ -257,11 +257,11 @@ impl Directory {
             self.granted.pin().iter().map(|(caller, routes)| (caller.clone(), routes.clone())).collect();
         for (caller, routes) in granted {
             let there = seen.grants.get(&caller).map_or(&[][..], Vec::as_slice);
-            let kept: Vec<_> = routes.iter().filter(|route| there.contains(route)).cloned().collect();
-            if kept.is_empty() {
+            let remaining: Vec<_> = routes.iter().filter(|route| there.contains(route)).cloned().collect();
+            if remaining.is_empty() {
                 self.granted.pin().remove(&caller);
-            } else if kept.len() < routes.len() {
-                let routes = index.routes(&kept);
+            } else if remaining.len() < routes.len() {
+                let routes = index.routes(&remaining);
                 self.granted.pin().insert(caller, routes);
             }
         }

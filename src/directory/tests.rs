@@ -63,10 +63,10 @@ fn by_sha256(world: &Fixture, text: &str) -> Credential {
 #[test]
 fn key_imported_as_sha256_is_found_by_its_text() {
     let world = Fixture::new();
-    let (kept, other) = (by_sha256(&world, "their key"), by_sha256(&world, "their other key"));
+    let (imported, other) = (by_sha256(&world, "their key"), by_sha256(&world, "their other key"));
     let ordinary = world.key();
     let found = |text: &str| world.directory.find(text).map(|key| key.id.clone());
-    assert_eq!(found("their key"), Some(kept.id.clone()));
+    assert_eq!(found("their key"), Some(imported.id.clone()));
     assert_eq!(found("their other key"), Some(other.id));
     assert!(found(&ordinary).is_some());
     assert!(world.directory.find_by_sha256(&ordinary).is_none(), "it was not kept so");
@@ -75,7 +75,7 @@ fn key_imported_as_sha256_is_found_by_its_text() {
     assert!(world.directory.find_signing_key("their key").is_none());
     // Knowledge of the SHA-256 does not help an attacker to find the key.
     let sha256 = crate::model::hex::encode(&Sha256::digest("their key"));
-    for presented in [&sha256, &format!("sha256{sha256}"), &String::from(kept.digest)] {
+    for presented in [&sha256, &format!("sha256{sha256}"), &String::from(imported.digest)] {
         assert_eq!(found(presented), None, "{presented}");
     }
 }
@@ -169,10 +169,10 @@ fn refreshed_lock_is_stored_once_and_gone_after_release() {
         let refreshed = Lock { expires_at: first.expires_at + Duration::from_secs(9), ..first };
         world.change(ChangeKind::Updated, Entity::Lock(refreshed.clone()));
         let caller = world.directory.find(&world.key()).unwrap();
-        let stands = || world.directory.lock(Some(caller.caller()), "/x", false, world.now());
-        assert_eq!(stands().as_deref(), Some(&refreshed));
+        let active_lock = || world.directory.lock(Some(caller.caller()), "/x", false, world.now());
+        assert_eq!(active_lock().as_deref(), Some(&refreshed));
         world.unlock(refreshed);
-        assert_eq!((stands(), world.directory.lock_count.load(Ordering::Acquire)), (None, 0));
+        assert_eq!((active_lock(), world.directory.lock_count.load(Ordering::Acquire)), (None, 0));
     }
 }
 

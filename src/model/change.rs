@@ -85,7 +85,7 @@ impl Actor {
     /// Returns the surface and the caller, or the command.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.text.split_once(Self::ADDRESS_SEPARATOR).map_or(&*self.text, |(who, _)| who)
+        self.text.split_once(Self::ADDRESS_SEPARATOR).map_or(&*self.text, |(name, _)| name)
     }
 
     /// Returns the client's address, if it is known.

@@ -216,11 +216,11 @@ mod tests {
         let long = format!("/{}", "\u{e9}".repeat(500));
         for path in ["/a%", "/a%zz", "/a\n", "/a%00", "/%2e%2e/a", "/a/%2e", "/a\\b", "/a%2f..", &long] {
             assert!(path.parse::<ResourcePath>().is_err(), "{path:?}");
-            let kept: ResourcePath = serde_json::from_value(path.into()).unwrap();
-            assert_eq!(kept.as_str(), path);
+            let stored: ResourcePath = serde_json::from_value(path.into()).unwrap();
+            assert_eq!(stored.as_str(), path);
         }
-        let kept: ResourcePath = serde_json::from_value("/demo/%61bc".into()).unwrap();
-        assert_eq!(kept.as_str(), "/demo/abc");
+        let stored: ResourcePath = serde_json::from_value("/demo/%61bc".into()).unwrap();
+        assert_eq!(stored.as_str(), "/demo/abc");
     }
 
     #[test]
@@ -262,8 +262,8 @@ mod tests {
         let token = LockToken::generate();
         let lock = Lock { fence: 7, token: Some(token.digest()), ..old };
         assert!(lock.matches(&token));
-        let kept: Lock = serde_json::from_str(&serde_json::to_string(&lock).unwrap()).unwrap();
-        assert_eq!(kept, lock);
+        let stored: Lock = serde_json::from_str(&serde_json::to_string(&lock).unwrap()).unwrap();
+        assert_eq!(stored, lock);
         let shown = Entity::Lock(lock).redacted();
         assert_eq!((&shown["fence"], &shown["owner"]), (&7.into(), &"o".into()));
         assert!(!shown.to_string().contains(&String::from(token.digest())), "{shown}");

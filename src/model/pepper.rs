@@ -218,12 +218,12 @@ mod tests {
         let pepper = Pepper::new(1, &[7; 32]);
         // Every byte is an ASCII character.
         let sha256 = [b'a'; 32];
-        let kept = pepper.digest_of_sha256(&sha256);
+        let stored = pepper.digest_of_sha256(&sha256);
         let text = "a".repeat(32);
         for presented in [&text, &format!("sha256{text}"), &encode(&sha256), &format!("\u{FF}sha256{text}")] {
-            assert_ne!(pepper.digest(presented), kept, "{presented}");
+            assert_ne!(pepper.digest(presented), stored, "{presented}");
         }
-        assert_ne!(Pepper::new(1, &[8; 32]).digest_of_sha256(&sha256), kept);
+        assert_ne!(Pepper::new(1, &[8; 32]).digest_of_sha256(&sha256), stored);
     }
 
     #[test]

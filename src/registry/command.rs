@@ -2,7 +2,7 @@
 
 use super::{
     Operation, RegistryError, Transaction,
-    operation::{IntoEntity, run},
+    operation::{IntoEntity, run_in},
     rules::{
         AcquireLock, AssertUnchanged, BreakLock, CreateCaller, CreateCallerOr, CreateCredential, CreatePlan,
         CreateQuota, CreateTenant, CreateThrottle, DeleteCaller, DeleteCredential, DeleteGrant, DeletePlan,
@@ -16,7 +16,7 @@ use crate::model::{Caller, Credential, Entity, Grant, Lock, Plan, Quota, Tenant,
 /// Generates [`Command`], and [`Operation`] for each command: its type, the method of [`Rules`] that executes it, and
 /// the type of its result.
 macro_rules! commands {
-    ($($operation:ident: $method:ident -> $output:ty,)+) => {
+    ($(impl Operation for $operation:ident { $method:ident -> $output:ty })+) => {
         /// Any single operation, for a list whose length and order are decided at run time.
         ///
         /// Pass operations that are known in advance to [`run`](super::RegistryExt::run), which returns the type of each
@@ -79,36 +79,36 @@ macro_rules! commands {
 }
 
 commands! {
-    AssertUnchanged: assert_unchanged -> Entity,
-    CreateTenant: create_tenant -> Tenant,
-    UpdateTenant: update_tenant -> Tenant,
-    DeleteTenant: delete_tenant -> Tenant,
-    CreateCaller: create_caller -> Caller,
-    CreateCallerOr: create_caller_or -> Caller,
-    UpdateCaller: update_caller -> Caller,
-    DeleteCaller: delete_caller -> Caller,
-    KeepOwner: keep_owner -> (),
-    CreateCredential: create_credential -> Credential,
-    UpdateCredential: update_credential -> Credential,
-    DeleteCredential: delete_credential -> Credential,
-    Reseal: reseal -> Entity,
-    CreatePlan: create_plan -> Plan,
-    PutPlan: put_plan -> Plan,
-    DeletePlan: delete_plan -> Plan,
-    AcquireLock: acquire_lock -> Lock,
-    RefreshLock: refresh_lock -> Lock,
-    ReleaseLock: release_lock -> Option<Lock>,
-    BreakLock: break_lock -> Lock,
-    ProveLock: prove_lock -> Lock,
-    ImportEntity: import_entity -> Entity,
-    PutGrant: put_grant -> Grant,
-    DeleteGrant: delete_grant -> Grant,
-    CreateThrottle: create_throttle -> Throttle,
-    UpdateThrottle: update_throttle -> Throttle,
-    DeleteThrottle: delete_throttle -> Throttle,
-    CreateQuota: create_quota -> Quota,
-    UpdateQuota: update_quota -> Quota,
-    DeleteQuota: delete_quota -> Quota,
+    impl Operation for AssertUnchanged { assert_unchanged -> Entity }
+    impl Operation for CreateTenant { create_tenant -> Tenant }
+    impl Operation for UpdateTenant { update_tenant -> Tenant }
+    impl Operation for DeleteTenant { delete_tenant -> Tenant }
+    impl Operation for CreateCaller { create_caller -> Caller }
+    impl Operation for CreateCallerOr { create_caller_or -> Caller }
+    impl Operation for UpdateCaller { update_caller -> Caller }
+    impl Operation for DeleteCaller { delete_caller -> Caller }
+    impl Operation for KeepOwner { keep_owner -> () }
+    impl Operation for CreateCredential { create_credential -> Credential }
+    impl Operation for UpdateCredential { update_credential -> Credential }
+    impl Operation for DeleteCredential { delete_credential -> Credential }
+    impl Operation for Reseal { reseal -> Entity }
+    impl Operation for CreatePlan { create_plan -> Plan }
+    impl Operation for PutPlan { put_plan -> Plan }
+    impl Operation for DeletePlan { delete_plan -> Plan }
+    impl Operation for AcquireLock { acquire_lock -> Lock }
+    impl Operation for RefreshLock { refresh_lock -> Lock }
+    impl Operation for ReleaseLock { release_lock -> Option<Lock> }
+    impl Operation for BreakLock { break_lock -> Lock }
+    impl Operation for ProveLock { prove_lock -> Lock }
+    impl Operation for ImportEntity { import_entity -> Entity }
+    impl Operation for PutGrant { put_grant -> Grant }
+    impl Operation for DeleteGrant { delete_grant -> Grant }
+    impl Operation for CreateThrottle { create_throttle -> Throttle }
+    impl Operation for UpdateThrottle { update_throttle -> Throttle }
+    impl Operation for DeleteThrottle { delete_throttle -> Throttle }
+    impl Operation for CreateQuota { create_quota -> Quota }
+    impl Operation for UpdateQuota { update_quota -> Quota }
+    impl Operation for DeleteQuota { delete_quota -> Quota }
 }
 
 /// Executes commands in order in a transaction and returns an entity for each, as described at
@@ -117,6 +117,6 @@ commands! {
 /// # Errors
 /// The error of the first command that fails. Roll the transaction back after an error.
 pub async fn execute(tx: &mut dyn Transaction, commands: Vec<Command>) -> Result<Vec<Entity>, RegistryError> {
-    let entities = run(tx, commands).await?;
+    let entities = run_in(tx, commands).await?;
     Ok(entities.into_iter().flatten().collect())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Operation, RegistryError, StoredResponse, Transaction, rules::Rules, run};
+use super::{Operation, RegistryError, StoredResponse, Transaction, rules::Rules, run_in};
 
 /// The retention of a stored response.
 const RETENTION: Duration = Duration::from_hours(24);
@@ -45,8 +45,8 @@ pub async fn find_replay(
     fingerprint: &[u8; 32],
 ) -> Result<Option<Vec<u8>>, RegistryError> {
     let now = tx.now();
-    if let Some(kept) = tx.stored_response(key).await?.filter(|kept| now < kept.expires_at) {
-        return kept.answers(fingerprint).map(Some);
+    if let Some(stored) = tx.stored_response(key).await?.filter(|stored| now < stored.expires_at) {
+        return stored.answers(fingerprint).map(Some);
     }
     if tx.purge_expired().await? >= MAX_RESPONSES {
         return Err(RegistryError::Unavailable(format!(
@@ -70,7 +70,7 @@ pub async fn store_response(
     tx.store_response(key, StoredResponse { fingerprint, answer, expires_at }).await
 }
 
-/// Executes an operation, unless it was executed before under the same key. Call this in a transaction, like [`run`].
+/// Executes an operation, unless it was executed before under the same key. Call this in a transaction, like [`run_in`].
 ///
 /// # Errors
 /// The errors of [`RegistryExt::run_idempotent`](super::RegistryExt::run_idempotent). Roll the transaction back after
@@ -80,7 +80,7 @@ pub async fn run_idempotent<O: Operation>(
     operation: O,
     once: IdempotentRequest<'_, O::Output>,
 ) -> Result<IdempotentOutcome, RegistryError> {
-    run(tx, Idempotent { operation, once }).await
+    run_in(tx, Idempotent { operation, once }).await
 }
 
 /// An operation that takes effect once.

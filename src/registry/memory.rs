@@ -85,7 +85,7 @@ impl Registry for Memory {
         let (mut state, now) = (self.state(), self.clock.now().time);
         let mut draft = MemoryTransaction::begin(&mut state, now, actor);
         // The work may only wait for this transaction, which never waits, so the mutex is not held across an await.
-        let end = match pin!(work.run(&mut draft)).poll(&mut Context::from_waker(Waker::noop())) {
+        let end = match pin!(work.perform(&mut draft)).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(end) => end?,
             Poll::Pending => return Err(RegistryError::Unavailable("a memory transaction waited".into())),
         };
@@ -98,7 +98,7 @@ impl Registry for Memory {
 
     async fn stored_response(&self, key: &[u8; 32]) -> Result<Option<StoredResponse>, RegistryError> {
         let now = self.clock.now().time;
-        Ok(self.state().kept.get(key).filter(|kept| now < kept.expires_at).cloned())
+        Ok(self.state().responses.get(key).filter(|response| now < response.expires_at).cloned())
     }
 
     async fn tenant(&self, id: &TenantId) -> Result<Tenant, RegistryError> {
@@ -112,10 +112,10 @@ impl Registry for Memory {
         self.state().tenants.values().find(is).cloned().ok_or(RegistryError::NotFound)
     }
 
-    async fn tenants(&self, which: &TenantFilter) -> Result<Vec<Tenant>, RegistryError> {
-        Ok(page(&self.state().tenants, which.after.as_ref(), which.limit, |tenant| {
-            which.name.as_ref().is_none_or(|name| tenant.name == *name)
-                && which.standing.is_none_or(|standing| tenant.standing == standing)
+    async fn tenants(&self, filter: &TenantFilter) -> Result<Vec<Tenant>, RegistryError> {
+        Ok(page(&self.state().tenants, filter.after.as_ref(), filter.limit, |tenant| {
+            filter.name.as_ref().is_none_or(|name| tenant.name == *name)
+                && filter.standing.is_none_or(|standing| tenant.standing == standing)
         }))
     }
 
@@ -125,21 +125,21 @@ impl Registry for Memory {
         found.cloned().ok_or(RegistryError::NotFound)
     }
 
-    async fn callers(&self, which: &CallerFilter) -> Result<Vec<Caller>, RegistryError> {
+    async fn callers(&self, filter: &CallerFilter) -> Result<Vec<Caller>, RegistryError> {
         let state = self.state();
-        let found = state.which(which);
-        Ok(match which.order {
-            Order::Id => paged(found, which.offset, which.limit),
+        let found = state.matching_callers(filter);
+        Ok(match filter.order {
+            Order::Id => paged(found, filter.offset, filter.limit),
             Order::Newest => {
                 let mut found: Vec<&Caller> = found.collect();
                 found.sort_unstable_by_key(|caller| Reverse((caller.created_at, &caller.id)));
-                paged(found.into_iter(), which.offset, which.limit)
+                paged(found.into_iter(), filter.offset, filter.limit)
             }
         })
     }
 
-    async fn count_callers(&self, which: &CallerFilter) -> Result<u64, RegistryError> {
-        Ok(self.state().which(which).count() as u64)
+    async fn count_callers(&self, filter: &CallerFilter) -> Result<u64, RegistryError> {
+        Ok(self.state().matching_callers(filter).count() as u64)
     }
 
     async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Grant, RegistryError> {
@@ -148,15 +148,15 @@ impl Registry for Memory {
         found.cloned().ok_or(RegistryError::NotFound)
     }
 
-    async fn grants(&self, which: &GrantFilter) -> Result<Vec<Grant>, RegistryError> {
+    async fn grants(&self, filter: &GrantFilter) -> Result<Vec<Grant>, RegistryError> {
         let state = self.state();
-        let mut found: Vec<&Grant> = state.which_grants(which).collect();
+        let mut found: Vec<&Grant> = state.matching_grants(filter).collect();
         found.sort_unstable_by_key(|grant| Reverse((grant.created_at, &grant.id)));
-        Ok(paged(found.into_iter(), which.offset, which.limit))
+        Ok(paged(found.into_iter(), filter.offset, filter.limit))
     }
 
-    async fn count_grants(&self, which: &GrantFilter) -> Result<u64, RegistryError> {
-        Ok(self.state().which_grants(which).count() as u64)
+    async fn count_grants(&self, filter: &GrantFilter) -> Result<u64, RegistryError> {
+        Ok(self.state().matching_grants(filter).count() as u64)
     }
 
     async fn count_grants_of(&self, ids: &[CallerId]) -> Result<Vec<u64>, RegistryError> {
@@ -195,10 +195,10 @@ impl Registry for Memory {
         found.cloned().ok_or(RegistryError::NotFound)
     }
 
-    async fn credentials(&self, which: &CredentialFilter) -> Result<Vec<Credential>, RegistryError> {
-        Ok(page(&self.state().credentials, which.after.as_ref(), which.limit, |credential| {
-            which.tenant.as_ref().is_none_or(|tenant| credential.tenant == *tenant)
-                && which.caller.as_ref().is_none_or(|caller| credential.caller == *caller)
+    async fn credentials(&self, filter: &CredentialFilter) -> Result<Vec<Credential>, RegistryError> {
+        Ok(page(&self.state().credentials, filter.after.as_ref(), filter.limit, |credential| {
+            filter.tenant.as_ref().is_none_or(|tenant| credential.tenant == *tenant)
+                && filter.caller.as_ref().is_none_or(|caller| credential.caller == *caller)
         }))
     }
 
@@ -248,19 +248,19 @@ impl Registry for Memory {
         Ok(self.state().changes.len() as Seq)
     }
 
-    async fn history(&self, which: &ChangeFilter) -> Result<History, RegistryError> {
+    async fn history(&self, filter: &ChangeFilter) -> Result<History, RegistryError> {
         let state = self.state();
         let last = state.changes.len() as Seq;
         let wanted = |change: &&Change| {
-            which.kind.is_none_or(|kind| change.entity.kind() == kind)
-                && which.id.as_ref().is_none_or(|id| change.entity.id() == id)
-                && which.actor.as_ref().is_none_or(|who| change.actor.name() == who)
+            filter.kind.is_none_or(|kind| change.entity.kind() == kind)
+                && filter.id.as_ref().is_none_or(|id| change.entity.id() == id)
+                && filter.actor.as_ref().is_none_or(|actor| change.actor.name() == actor)
         };
-        let from = usize::try_from(which.after).unwrap_or(usize::MAX);
-        let until = state.changes.iter().take_while(|change| change.seq <= which.until(last));
-        let found = until.skip(from).filter(wanted).take(which.limit as usize);
+        let from = usize::try_from(filter.after).unwrap_or(usize::MAX);
+        let until = state.changes.iter().take_while(|change| change.seq <= filter.until(last));
+        let found = until.skip(from).filter(wanted).take(filter.limit as usize);
         let changes: Vec<_> = found.map(|change| state.past(change)).collect();
-        let next = which.next(&changes, last);
+        let next = filter.next(&changes, last);
         Ok(History { changes, next })
     }
 

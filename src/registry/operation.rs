@@ -5,6 +5,8 @@ use async_trait::async_trait;
 use super::{Outcome, RegistryError, Transaction, UnitOfWork, rules::Rules};
 use crate::model::Entity;
 
+// `src/registry/command.rs` lists the implementations, with the method of `Rules` that executes each operation. These
+// methods and the types of the operations are in `src/registry/rules/`.
 /// A change of a registry, or a condition of one, with the type of its result.
 ///
 /// [`RegistryExt::run`](super::RegistryExt::run) executes an operation in a transaction. A tuple, a vector or an
@@ -108,7 +110,10 @@ tuple!(A B C D);
 ///
 /// # Errors
 /// The error of the first part of the operation that fails. Roll the transaction back after an error.
-pub async fn run<O: Operation>(tx: &mut dyn Transaction, operation: O) -> Result<O::Output, RegistryError> {
+pub async fn run_in<O: Operation>(
+    tx: &mut dyn Transaction,
+    operation: O,
+) -> Result<O::Output, RegistryError> {
     operation.execute(&mut Rules::new(tx)).await
 }
 
@@ -134,9 +139,9 @@ impl<O: Operation> OperationWork<O> {
 
 #[async_trait]
 impl<O: Operation> UnitOfWork for OperationWork<O> {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+    async fn perform(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         if let Some(operation) = self.operation.take() {
-            self.output = Some(run(tx, operation).await?);
+            self.output = Some(run_in(tx, operation).await?);
         }
         Ok(Outcome::Commit)
     }

@@ -58,7 +58,7 @@ pub async fn reseal(
     sealer: &Sealer,
     actor: &Actor,
 ) -> Result<Resealed, RegistryError> {
-    let mut told = Resealed::default();
+    let mut report = Resealed::default();
     let mut apps = CallerFilter { kind: Some("app"), limit: PAGE, ..CallerFilter::default() };
     loop {
         let page = registry.callers(&apps).await?;
@@ -73,7 +73,7 @@ pub async fn reseal(
                 sealed,
             })
         });
-        told.page(registry, sealer, actor, old.collect()).await?;
+        report.page(registry, sealer, actor, old.collect()).await?;
     }
     let mut credentials = CredentialFilter { limit: PAGE, ..CredentialFilter::default() };
     loop {
@@ -85,9 +85,9 @@ pub async fn reseal(
             let (secret, revision) = (SecretRef::Credential(credential.id), credential.revision);
             Some(StaleSecret { tenant: credential.tenant, secret, revision, sealed })
         });
-        told.page(registry, sealer, actor, old.collect()).await?;
+        report.page(registry, sealer, actor, old.collect()).await?;
     }
-    Ok(told)
+    Ok(report)
 }
 
 impl Resealed {

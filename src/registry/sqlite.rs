@@ -265,7 +265,7 @@ impl Registry for Sqlite {
         let pools = self.current().await?;
         let tx = pools.writer.begin_with("BEGIN IMMEDIATE").await.map_err(fault)?;
         let mut write = SqliteTransaction::begin(tx, self.clock.now().time, actor, &self.committed).await?;
-        match work.run(&mut write).await? {
+        match work.perform(&mut write).await? {
             Outcome::Commit => {
                 write.commit().await?;
                 self.check_still_current(&pools).await
@@ -312,8 +312,8 @@ impl Registry for Sqlite {
 
     async fn stored_response(&self, key: &[u8; 32]) -> Result<Option<StoredResponse>, RegistryError> {
         let now = self.clock.now().time;
-        let kept = queries::stored_response(&mut *self.reader().await?, key).await?;
-        Ok(kept.filter(|kept| now < kept.expires_at))
+        let stored = queries::stored_response(&mut *self.reader().await?, key).await?;
+        Ok(stored.filter(|stored| now < stored.expires_at))
     }
 
     async fn tenant(&self, id: &TenantId) -> Result<Tenant, RegistryError> {
@@ -326,28 +326,28 @@ impl Registry for Sqlite {
             .ok_or(RegistryError::NotFound)
     }
 
-    async fn tenants(&self, which: &TenantFilter) -> Result<Vec<Tenant>, RegistryError> {
-        queries::tenants(&mut *self.reader().await?, which).await
+    async fn tenants(&self, filter: &TenantFilter) -> Result<Vec<Tenant>, RegistryError> {
+        queries::tenants(&mut *self.reader().await?, filter).await
     }
 
     async fn caller(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, RegistryError> {
         queries::caller(&mut *self.reader().await?, tenant, id).await?.ok_or(RegistryError::NotFound)
     }
 
-    async fn callers(&self, which: &CallerFilter) -> Result<Vec<Caller>, RegistryError> {
-        queries::callers(&mut *self.reader().await?, which).await
+    async fn callers(&self, filter: &CallerFilter) -> Result<Vec<Caller>, RegistryError> {
+        queries::callers(&mut *self.reader().await?, filter).await
     }
 
-    async fn count_callers(&self, which: &CallerFilter) -> Result<u64, RegistryError> {
-        queries::count_callers(&mut *self.reader().await?, which).await
+    async fn count_callers(&self, filter: &CallerFilter) -> Result<u64, RegistryError> {
+        queries::count_callers(&mut *self.reader().await?, filter).await
     }
 
     async fn credential(&self, tenant: &TenantId, id: &CredentialId) -> Result<Credential, RegistryError> {
         queries::credential(&mut *self.reader().await?, tenant, id).await?.ok_or(RegistryError::NotFound)
     }
 
-    async fn credentials(&self, which: &CredentialFilter) -> Result<Vec<Credential>, RegistryError> {
-        queries::credentials(&mut *self.reader().await?, which).await
+    async fn credentials(&self, filter: &CredentialFilter) -> Result<Vec<Credential>, RegistryError> {
+        queries::credentials(&mut *self.reader().await?, filter).await
     }
 
     async fn plan(&self, id: &PlanId) -> Result<Plan, RegistryError> {
@@ -370,8 +370,8 @@ impl Registry for Sqlite {
         grants::grant(&mut *self.reader().await?, tenant, id).await?.ok_or(RegistryError::NotFound)
     }
 
-    async fn grants(&self, which: &GrantFilter) -> Result<Vec<Grant>, RegistryError> {
-        grants::grants(&mut *self.reader().await?, which).await
+    async fn grants(&self, filter: &GrantFilter) -> Result<Vec<Grant>, RegistryError> {
+        grants::grants(&mut *self.reader().await?, filter).await
     }
 
     async fn throttle(&self, tenant: &TenantId, id: &ThrottleId) -> Result<Throttle, RegistryError> {
@@ -392,8 +392,8 @@ impl Registry for Sqlite {
         Ok(newest_first(all, |quota| (quota.created_at, quota.id.clone())))
     }
 
-    async fn count_grants(&self, which: &GrantFilter) -> Result<u64, RegistryError> {
-        grants::count(&mut *self.reader().await?, which).await
+    async fn count_grants(&self, filter: &GrantFilter) -> Result<u64, RegistryError> {
+        grants::count(&mut *self.reader().await?, filter).await
     }
 
     async fn count_grants_of(&self, ids: &[CallerId]) -> Result<Vec<u64>, RegistryError> {
@@ -444,9 +444,9 @@ impl Registry for Sqlite {
         self.last_seq().await
     }
 
-    async fn history(&self, which: &ChangeFilter) -> Result<History, RegistryError> {
+    async fn history(&self, filter: &ChangeFilter) -> Result<History, RegistryError> {
         let mut tx = self.readers().await?.begin().await.map_err(fault)?;
-        change_log::history(&mut tx, which).await
+        change_log::history(&mut tx, filter).await
     }
 
     async fn mark(&self, at: Seq) -> Result<Option<Mark>, RegistryError> {

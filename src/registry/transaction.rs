@@ -133,7 +133,8 @@ pub trait Transaction: Send {
     async fn stored_response(&mut self, key: &[u8; 32]) -> Result<Option<StoredResponse>, RegistryError>;
 
     /// Stores the response of an idempotent request. This is not a change and does not appear in the change log.
-    async fn store_response(&mut self, key: &[u8; 32], kept: StoredResponse) -> Result<(), RegistryError>;
+    async fn store_response(&mut self, key: &[u8; 32], response: StoredResponse)
+    -> Result<(), RegistryError>;
 
     /// Removes expired responses and returns the number of those that remain.
     async fn purge_expired(&mut self) -> Result<u64, RegistryError>;

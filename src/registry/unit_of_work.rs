@@ -24,7 +24,7 @@ pub enum Outcome {
 ///     model::{Actor, PlanId},
 ///     clock::SystemClock,
 ///     registry::{
-///         DeletePlan, Outcome, RegistryError, RegistryExt, Transaction, UnitOfWork, memory::Memory, run,
+///         DeletePlan, Outcome, RegistryError, RegistryExt, Transaction, UnitOfWork, memory::Memory, run_in,
 ///     },
 /// };
 ///
@@ -33,11 +33,11 @@ pub enum Outcome {
 ///
 /// #[async_trait]
 /// impl UnitOfWork for Tidy {
-///     async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+///     async fn perform(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
 ///         if tx.plan(&self.0).await?.is_none() || tx.plan_in_use(&self.0).await? {
 ///             return Ok(Outcome::Rollback);
 ///         }
-///         run(tx, DeletePlan(self.0.clone())).await?;
+///         run_in(tx, DeletePlan(self.0.clone())).await?;
 ///         Ok(Outcome::Commit)
 ///     }
 /// }
@@ -49,11 +49,11 @@ pub enum Outcome {
 /// ```
 #[async_trait]
 pub trait UnitOfWork: Send {
-    /// Runs the work. It must wait for nothing but the transaction.
+    /// Performs the work. It must wait for nothing but the transaction.
     ///
     /// # Errors
     /// An error rolls the transaction back.
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError>;
+    async fn perform(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError>;
 
     /// Decides whether the results of work that ran beside the store, by
     /// [`Registry::transact_bulk`](super::Registry::transact_bulk), are committed. Called in the transaction that

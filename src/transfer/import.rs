@@ -23,7 +23,7 @@ use super::{
 use crate::{
     model::{Caller, CallerKind, CredentialId, Entity, Seq, TenantId, hex::encode},
     registry::{
-        ImportConflict, ImportEntity, Outcome, RegistryError, Transaction, UnitOfWork, find_conflict, run,
+        ImportConflict, ImportEntity, Outcome, RegistryError, Transaction, UnitOfWork, find_conflict, run_in,
     },
 };
 
@@ -36,7 +36,7 @@ pub struct Imported {
     /// The number of lines of each kind, including skipped lines.
     pub counts: BTreeMap<String, u64>,
     /// The number of lines that were [skipped](Import::skip_tenant).
-    pub left_out: u64,
+    pub skipped: u64,
     /// The last change that the file contains, by the numbers of the exported registry.
     pub seq: Seq,
     /// The time at which the file was written.
@@ -50,7 +50,7 @@ pub struct Imported {
 pub struct Import<'a> {
     lines: Lines<'a>,
     secrets: SecretFingerprints,
-    left_out: SkippedTenant,
+    skipped: SkippedTenant,
     add: bool,
     progress: Progress<Imported>,
 }
@@ -59,7 +59,7 @@ impl<'a> Import<'a> {
     /// Creates an import of a file into an empty registry, whose installation has these secrets.
     pub fn new(file: &'a mut (dyn BufRead + Send), secrets: SecretFingerprints) -> Self {
         let lines = Lines { file, number: 0, hash: Sha256::new(), line: Vec::new() };
-        Self { lines, secrets, left_out: SkippedTenant::default(), add: false, progress: Progress::new() }
+        Self { lines, secrets, skipped: SkippedTenant::default(), add: false, progress: Progress::new() }
     }
 
     /// Allows an import into a registry that is not empty. The entities of the file must not exist there.
@@ -72,7 +72,7 @@ impl<'a> Import<'a> {
     /// administrator in another tenant is an error.
     #[must_use]
     pub fn skip_tenant(self, tenant: TenantId) -> Self {
-        Self { left_out: SkippedTenant { tenant: Some(tenant), ..SkippedTenant::default() }, ..self }
+        Self { skipped: SkippedTenant { tenant: Some(tenant), ..SkippedTenant::default() }, ..self }
     }
 
     async fn all(&mut self, tx: &mut dyn Transaction) -> Result<Imported, ImportError> {
@@ -99,14 +99,14 @@ impl<'a> Import<'a> {
             last = at;
             tally.count(name);
             if name == USE {
-                self.lines.note_use(tx, &mut self.left_out).await?;
+                self.lines.note_use(tx, &mut self.skipped).await?;
             } else {
                 let secrets = [&made_with, &self.secrets];
-                self.lines.entity(tx, secrets, &mut tally, &mut self.left_out).await?;
+                self.lines.entity(tx, secrets, &mut tally, &mut self.skipped).await?;
             }
         }
         let counts = self.lines.end(tally)?;
-        Ok(Imported { counts, left_out: self.left_out.lines, seq: head.seq, at: head.at })
+        Ok(Imported { counts, skipped: self.skipped.lines, seq: head.seq, at: head.at })
     }
 
     fn head(&mut self) -> Result<Header, ImportError> {
@@ -144,7 +144,7 @@ impl ImportJob for Import<'_> {
 
 #[async_trait]
 impl UnitOfWork for Import<'_> {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+    async fn perform(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         let outcome = self.all(tx).await;
         self.progress.finish(outcome)
     }
@@ -241,26 +241,26 @@ impl Lines<'_> {
         tx: &mut dyn Transaction,
         [made_with, at_hand]: [&SecretFingerprints; 2],
         tally: &mut LineCounts,
-        left_out: &mut SkippedTenant,
+        skipped: &mut SkippedTenant,
     ) -> Result<(), ImportError> {
         let entity: Entity = parse(&self.line).map_err(|(member, what)| self.mistake(member, what))?;
         if let Some(member) = unknown(&self.line, &entity) {
             return Err(self.mistake(member, "is not known to this version of the program"));
         }
-        let leaves_out = left_out.has(&entity);
+        let skips = skipped.has(&entity);
         for (need, member) in needs(&entity) {
-            if let Some(what) = need.check(made_with, at_hand).filter(|_| !leaves_out) {
+            if let Some(what) = need.check(made_with, at_hand).filter(|_| !skips) {
                 return Err(self.mistake(member, what));
             }
             tally.need(need);
         }
-        if left_out.misses(&entity) {
+        if skipped.misses(&entity) {
             return Err(self.mistake("caller.kind", "is an administrator outside of their tenant"));
         }
-        if leaves_out {
-            return left_out.note(entity).map_err(|what| self.mistake("", what));
+        if skips {
+            return skipped.note(entity).map_err(|what| self.mistake("", what));
         }
-        let fault = match run(tx, ImportEntity(entity.clone())).await {
+        let fault = match run_in(tx, ImportEntity(entity.clone())).await {
             Ok(_) => return Ok(()),
             Err(fault @ (RegistryError::Unavailable(_) | RegistryError::Corrupt(_))) => {
                 return Err(fault.into());
@@ -279,15 +279,15 @@ impl Lines<'_> {
     async fn note_use(
         &mut self,
         tx: &mut dyn Transaction,
-        left_out: &mut SkippedTenant,
+        skipped: &mut SkippedTenant,
     ) -> Result<(), ImportError> {
         let used = match parse(&self.line) {
             Ok(MetaLine::Use(used)) => used,
             Ok(_) => return Err(self.mistake("", "is not a line of an export")),
             Err((member, what)) => return Err(self.mistake(member, what)),
         };
-        if left_out.credentials.contains(&used.credential) {
-            left_out.lines += 1;
+        if skipped.credentials.contains(&used.credential) {
+            skipped.lines += 1;
             return Ok(());
         }
         if !tx.has_credential(&used.credential).await? {

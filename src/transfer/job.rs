@@ -43,16 +43,16 @@ pub trait ImportJob: UnitOfWork + Sized {
         }
     }
 
-    /// Returns the outcome, when the import was [run](UnitOfWork::run) as a part of other work.
+    /// Returns the outcome, when the import was [performed](UnitOfWork::perform) as a part of other work.
     ///
     /// # Errors
     /// The errors of [`import_into`](Self::import_into).
     fn outcome(mut self) -> Result<Self::Report, ImportError> {
         let outcome = self.progress_mut().outcome.take();
-        outcome.unwrap_or_else(|| Err(RegistryError::Corrupt("the import was not run".into()).into()))
+        outcome.unwrap_or_else(|| Err(RegistryError::Corrupt("the import was not performed".into()).into()))
     }
 
-    /// Returns the result, if the import was [run](UnitOfWork::run) successfully.
+    /// Returns the result, if the import was [performed](UnitOfWork::perform) successfully.
     #[must_use]
     fn imported(&self) -> Option<&Self::Report> {
         self.progress().outcome.as_ref()?.as_ref().ok()

@@ -18,7 +18,7 @@ use crate::{
     },
     registry::{
         CreateCredential, ImportConflict, ImportEntity, NewCaller, NewCredential, Outcome, RegistryError,
-        Transaction, UnitOfWork, find_conflict, run,
+        Transaction, UnitOfWork, find_conflict, run_in,
     },
 };
 
@@ -94,7 +94,7 @@ impl ImportJob for KeyImport<'_> {
 
 #[async_trait]
 impl UnitOfWork for KeyImport<'_> {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+    async fn perform(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         let outcome = self.all(tx).await;
         self.progress.finish(outcome)
     }
@@ -140,7 +140,7 @@ impl KeyWriter<'_> {
             Some(_) => {}
         }
         let credential = self.credential(row, &sha256);
-        run(self.tx, CreateCredential { credential, most: None }).await?;
+        run_in(self.tx, CreateCredential { credential, most: None }).await?;
         self.made.keys += 1;
         Ok(())
     }
@@ -188,7 +188,7 @@ impl KeyWriter<'_> {
             Some(ImportConflict::Missing(_)) => return mistake("plan", "does not exist"),
             Some(ImportConflict::Taken("id")) => return mistake("caller", "belongs to another tenant"),
             Some(_) => return mistake("caller", "has the name of another caller"),
-            None => drop(run(self.tx, ImportEntity(caller)).await?),
+            None => drop(run_in(self.tx, ImportEntity(caller)).await?),
         }
         *room -= 1;
         self.made.callers += 1;

@@ -132,40 +132,41 @@ fn wrong(error: &serde_json::Error) -> String {
 
 /// Returns the path of a member that would be lost: a later version of the program may have written it.
 pub(super) fn unknown(line: &[u8], entity: &Entity) -> Option<String> {
-    let kept = serde_json::to_vec(entity).unwrap_or_default();
-    if kept == line {
+    let parsed = serde_json::to_vec(entity).unwrap_or_default();
+    if parsed == line {
         return None;
     }
     let read = |text: &[u8]| serde_json::from_slice::<Value>(text).unwrap_or_default();
-    let (mut read, kept) = (read(line), read(&kept));
+    let (mut read, parsed) = (read(line), read(&parsed));
     // Earlier releases stored the paths of locks unnormalized; now they are normalized.
     if let (Entity::Lock(_), Some(given), Some(normal)) =
-        (entity, read.pointer_mut(LOCKED_PATH), kept.pointer(LOCKED_PATH))
+        (entity, read.pointer_mut(LOCKED_PATH), parsed.pointer(LOCKED_PATH))
         && given.is_string()
     {
         *given = normal.clone();
     }
-    left_out(&read, &kept)
+    lost_member(&read, &parsed)
 }
 
 /// The pointer to the path of a lock in its line.
 const LOCKED_PATH: &str = "/lock/target/resource";
 
-fn left_out(read: &Value, kept: &Value) -> Option<String> {
-    let below = |name: String, read, kept: Option<&Value>| match kept.map(|kept| left_out(read, kept)) {
-        None => Some(name),
-        Some(None) => None,
-        Some(Some(path)) if path.is_empty() => Some(name),
-        Some(Some(path)) => Some(format!("{name}.{path}")),
-    };
-    match (read, kept) {
-        (Value::Object(read), Value::Object(kept)) => {
-            read.iter().find_map(|(name, value)| below(name.clone(), value, kept.get(name)))
+fn lost_member(read: &Value, parsed: &Value) -> Option<String> {
+    let below =
+        |name: String, read, parsed: Option<&Value>| match parsed.map(|parsed| lost_member(read, parsed)) {
+            None => Some(name),
+            Some(None) => None,
+            Some(Some(path)) if path.is_empty() => Some(name),
+            Some(Some(path)) => Some(format!("{name}.{path}")),
+        };
+    match (read, parsed) {
+        (Value::Object(read), Value::Object(parsed)) => {
+            read.iter().find_map(|(name, value)| below(name.clone(), value, parsed.get(name)))
         }
-        (Value::Array(read), Value::Array(kept)) if read.len() == kept.len() => {
-            read.iter().enumerate().find_map(|(at, value)| below(at.to_string(), value, kept.get(at)))
+        (Value::Array(read), Value::Array(parsed)) if read.len() == parsed.len() => {
+            read.iter().enumerate().find_map(|(at, value)| below(at.to_string(), value, parsed.get(at)))
         }
-        (read, kept) => (read != kept).then(String::new),
+        (read, parsed) => (read != parsed).then(String::new),
     }
 }
 
@@ -208,7 +209,7 @@ mod tests {
     #[test]
     fn unknown_member_is_named() {
         let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
-        for (given, kept, expected) in [
+        for (given, parsed, expected) in [
             ("{}", r#"{"later":null}"#, None),
             (r#"{"a":{"b":[{"c":1}]}}"#, r#"{"a":{"b":[{"c":1,"d":2}]}}"#, None),
             (r#"{"a":{"b":[{"c":1}]}}"#, r#"{"a":{"b":[{}]}}"#, Some("a.b.0.c")),
@@ -216,7 +217,7 @@ mod tests {
             (r#"{"a":[1,2]}"#, r#"{"a":[1]}"#, Some("a")),
             (r#"{"a":null}"#, "{}", Some("a")),
         ] {
-            assert_eq!(left_out(&read(given), &read(kept)).as_deref(), expected, "{given} {kept}");
+            assert_eq!(lost_member(&read(given), &read(parsed)).as_deref(), expected, "{given} {parsed}");
         }
     }
 }

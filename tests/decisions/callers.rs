@@ -62,13 +62,13 @@ async fn key_of_one_order_does_not_reach_another() {
         Permission { resource: "orders".into(), access: Access::Read, targets: Some(vec!["7".into()]) };
     let key = world.key_of(&world.caller(|_| {}), |key| key.scopes = Scopes::Listed(vec![scope]));
     let policy = |scope| (ApiKey::new(world.directory.clone()), scope);
-    let told = app(guard(&world, policy(RequireScope::new("orders").target_segment(2))));
+    let targeted = app(guard(&world, policy(RequireScope::new("orders").target_segment(2))));
     let untold = app(guard(&world, policy(RequireScope::new("orders"))));
     for (path, expected) in [("/orders/7", 200), ("/orders/%37", 200), ("/orders/8", 403)] {
-        assert_eq!(status(&told, "GET", path, &key).await, expected, "{path}");
+        assert_eq!(status(&targeted, "GET", path, &key).await, expected, "{path}");
         assert_eq!(status(&untold, "GET", path, &key).await, 403, "{path}");
     }
-    assert_eq!(status(&told, "PUT", "/orders/7", &key).await, 403);
+    assert_eq!(status(&targeted, "PUT", "/orders/7", &key).await, 403);
 }
 
 #[tokio::test]

@@ -80,10 +80,10 @@ async fn peer_setter_works_on_a_cloned_layer() {
     let second = std::time::Duration::from_secs(1);
     let policy = ApiKey::new(world.directory.clone()).lockout(Lockout::new(1, second, second));
     let layer = PortcullisLayer::new(policy).clock(world.clock.clone());
-    let (kept, layer) = (layer.clone(), layer.peer_from(|_| Some([192, 0, 2, 1].into())));
+    let (original, layer) = (layer.clone(), layer.peer_from(|_| Some([192, 0, 2, 1].into())));
     assert_eq!(status(&app().layer(layer.clone()), "GET", "/", "bad").await, 401);
     assert_eq!(status(&app().layer(layer), "GET", "/", "bad").await, 403);
-    assert_eq!(status(&app().layer(kept), "GET", "/", "bad").await, 401);
+    assert_eq!(status(&app().layer(original), "GET", "/", "bad").await, 401);
 }
 
 #[tokio::test]

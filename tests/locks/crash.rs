@@ -48,8 +48,8 @@ struct Granted {
     token: LockToken,
 }
 
-/// Starts this test again as a process that acquires, and kills it once it was granted so many. Gives back
-/// all of them, with those it still told of meanwhile.
+/// Starts this test as a process that acquires locks, and kills it after `count` grants. Returns all grants, including
+/// those that the process still printed before its end.
 fn killed_after(path: &Path, count: usize) -> Vec<Granted> {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", THIS_TEST, "--nocapture"]).stdout(Stdio::piped()).env(ACQUIRE_IN, path);
@@ -59,8 +59,8 @@ fn killed_after(path: &Path, count: usize) -> Vec<Granted> {
     for line in lines {
         // The test harness may have begun the line.
         let line = line.unwrap();
-        let Some((_, told)) = line.split_once(GRANTED) else { continue };
-        let [fence, id, token] = told.split(' ').collect::<Vec<_>>()[..] else { panic!("{told}") };
+        let Some((_, grant)) = line.split_once(GRANTED) else { continue };
+        let [fence, id, token] = grant.split(' ').collect::<Vec<_>>()[..] else { panic!("{grant}") };
         let (fence, id, token) = (fence.parse().unwrap(), id.parse().unwrap(), token.parse().unwrap());
         granted.push(Granted { fence, id, token });
         if granted.len() == count {

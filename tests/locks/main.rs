@@ -5,12 +5,12 @@
 //! * **I1** Of locks that would stop the same requests, at most one holds.
 //! * **I2** Each grant has a greater fence than all before.
 //! * **I3** No write is made with a fence below one that a write to the same was made with.
-//! * **I4** Who does not hold a lock, or not any more, writes nothing as its holder.
+//! * **I4** A client that does not hold a lock, or no longer, writes nothing as its holder.
 //! * **I5** A refresh never brings back what was lost.
 //! * **I6** Releasing and refreshing again change nothing.
 //! * **I7** The end of the process, at any instant, changes none of this.
-//! * **I8** Who is refused is told the first whole second in which it is not, and no later one.
-//! * **I9** Of several writers who name one revision, one succeeds.
+//! * **I8** A denial states the first whole second in which the request would be allowed, and no later one.
+//! * **I9** Of several writers that expect one revision, one succeeds.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

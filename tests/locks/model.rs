@@ -91,7 +91,7 @@ pub enum Step {
     Break {
         back: usize,
     },
-    /// To what the lock stands on, or to something else.
+    /// A write to the target of the lock, or to something else.
     Write {
         back: usize,
         proof: Proof,
@@ -176,10 +176,10 @@ impl Model {
     }
 
     pub fn take(&mut self, step: &Step) -> Outcome {
-        self.taken(step).unwrap_or(Outcome::Skipped)
+        self.outcome_of(step).unwrap_or(Outcome::Skipped)
     }
 
-    fn taken(&mut self, step: &Step) -> Option<Outcome> {
+    fn outcome_of(&mut self, step: &Step) -> Option<Outcome> {
         let outcome = match *step {
             Step::Acquire { place, tenant, lasts, .. } => {
                 let in_the_way = self.held().into_iter().filter(|number| {
@@ -248,7 +248,7 @@ impl Model {
         Outcome::Done
     }
 
-    /// The registry itself guards callers; paths are guarded by what stands before a service.
+    /// The registry itself guards callers; paths are guarded by the policies before a service.
     fn written(&self, register: Register, holder: Option<usize>) -> Outcome {
         let guarded = matches!(register.place, Place::Caller(_));
         let others = self.held().into_iter().filter(|number| Some(*number) != holder);

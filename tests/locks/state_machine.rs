@@ -242,20 +242,21 @@ impl<G: Storage> Machine<G> {
             (Outcome::Done | Outcome::Unchanged, Ok(_))
             | (Outcome::LockLost, Err(RegistryError::LockLost))
             | (Outcome::NotFound, Err(RegistryError::NotFound)) => {}
-            (Outcome::Locked(by), Err(RegistryError::Locked(shown))) => self.told(by, shown),
+            (Outcome::Locked(by), Err(RegistryError::Locked(shown))) => self.check_denial(by, shown),
             (_, outcome) => panic!("{invariant}: {about:?} is to be {expected:?}, and is {outcome:?}"),
         }
     }
 
     /// Checks the times of a 423: when all conflicting locks have expired, to the second.
-    fn told(&self, by: &[usize], shown: &Lock) {
+    fn check_denial(&self, by: &[usize], shown: &Lock) {
         let now = self.now();
         let last = by.iter().map(|number| self.model.grants[*number].expires).max().unwrap();
         let remaining = last - self.model.now;
         let denial = Denial::Locked { lock: Arc::new(shown.clone()), now };
-        let told = Duration::from_secs(denial.retry_after().expect("I8: a 423 tells when to come back"));
-        assert!(told >= remaining, "I8: back after {told:?}, and locked for {remaining:?}");
-        assert!(told < remaining + Duration::from_secs(1), "I8: {told:?} for {remaining:?}");
+        let retry_after =
+            Duration::from_secs(denial.retry_after().expect("I8: a 423 tells when to come back"));
+        assert!(retry_after >= remaining, "I8: back after {retry_after:?}, and locked for {remaining:?}");
+        assert!(retry_after < remaining + Duration::from_secs(1), "I8: {retry_after:?} for {remaining:?}");
         assert!(by.iter().any(|number| self.granted[*number].lock.id == shown.id), "I8: by {shown:?}");
     }
 

@@ -12,8 +12,8 @@ use portcullis_test::fixtures::{actor, client, lock_on, tenant, within};
 
 const WRITERS: usize = 4;
 
-/// I9, with nobody holding a lock and with all of them proving the same one, as somebody does who sends a
-/// request again because the answer is late.
+/// I9, without a lock and with the same lock proven by all writers, as by a client that repeats a request because the
+/// response is late.
 pub async fn one_of_several_writers_at_one_revision_succeeds(registry: Arc<dyn Registry>) {
     registry.create_tenant(tenant("t"), &actor()).await.unwrap();
     let mut caller = registry.create_caller(client("t", "name"), &actor()).await.unwrap();

@@ -1,7 +1,7 @@
 //! The admin API of Portcullis: tenants, callers, keys, plans, locks, routes and the change log.
 //!
 //! ```text
-//! GET POST         /admin/v1/tenants                                    ?name= &standing=
+//! GET POST         /admin/v1/tenants                                    ?name= &subscription=
 //! GET PATCH DELETE /admin/v1/tenants/{tenant}
 //! GET POST         /admin/v1/tenants/{tenant}/callers                   ?kind= &name= &status= &plan=
 //! GET PATCH DELETE /admin/v1/tenants/{tenant}/callers/{caller}
@@ -18,7 +18,7 @@
 //! GET              /admin/v1/status
 //! GET              /admin/v1/export                                     all data, as one file
 //! POST             /admin/v1/import                                     ?dry_run=
-//! POST             /admin/v1/keys/import                                ?dry_run= &make_callers=
+//! POST             /admin/v1/keys/import                                ?dry_run= &create_callers=
 //! GET              /admin/v1/docs/                                      for a browser; `admin.json` for programs
 //! ```
 //!

@@ -150,6 +150,7 @@ mod codes;
 mod description;
 mod error;
 mod extract;
+mod lock_paths;
 mod openapi;
 mod query;
 mod quotas;

@@ -51,6 +51,7 @@ mod clients;
 mod description;
 mod etag;
 mod keys;
+mod lock_paths;
 mod openapi;
 mod pretty;
 mod render;

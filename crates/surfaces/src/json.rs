@@ -11,8 +11,10 @@
 
 mod field_error;
 mod read;
+mod renamed;
 
 pub(super) use field_error::{FieldErrors, MemberError};
+pub(super) use renamed::present_name;
 
 use std::fmt;
 

@@ -16,6 +16,7 @@ pub mod apig;
 mod author;
 pub mod discue;
 mod json;
+mod lock_paths;
 mod openapi;
 
 pub use openapi::documentation;

@@ -91,9 +91,9 @@ pub(super) fn below(base: &str, mut description: OpenApi) -> OpenApi {
 }
 
 /// Makes the request bodies of some operations optional; `which` selects them by operation id.
-pub(super) fn optional_content(mut description: OpenApi, which: impl Fn(&str) -> bool) -> OpenApi {
+pub(super) fn optional_content(mut description: OpenApi, is_optional: impl Fn(&str) -> bool) -> OpenApi {
     let operations = description.paths.paths.values_mut().flat_map(|path| [&mut path.post, &mut path.put]);
-    for operation in operations.flatten().filter(|it| it.operation_id.as_deref().is_some_and(&which)) {
+    for operation in operations.flatten().filter(|it| it.operation_id.as_deref().is_some_and(&is_optional)) {
         if let Some(RefOr::T(content)) = &mut operation.request_body {
             content.required = Some(Required::False);
         }

@@ -15,16 +15,17 @@ const SECRET: &str = "secret-test-0001";
 const NAMES: &str = "host;x-sdk-date";
 
 /// A fixture with an app that signs requests.
-struct Site {
+struct SigningFixture {
     world: Fixture,
     sealer: Arc<Sealer>,
 }
 
-impl Site {
+impl SigningFixture {
     fn new() -> Self {
-        let site = Self { world: Fixture::new(), sealer: Arc::new(Sealer::new(SealKey::new(1, &[3; 32]))) };
-        site.app(|_| {});
-        site
+        let fixture =
+            Self { world: Fixture::new(), sealer: Arc::new(Sealer::new(SealKey::new(1, &[3; 32]))) };
+        fixture.app(|_| {});
+        fixture
     }
 
     fn app(&self, edit: impl FnOnce(&mut Caller)) {
@@ -107,23 +108,23 @@ fn replaced(mut request: Request<()>, name: &'static str, value: &str) -> Reques
 
 #[test]
 fn apps_and_signing_credentials_authenticate_by_signature() {
-    let site = Site::new();
-    let access = site.signing_credential(|_| {});
+    let fixture = SigningFixture::new();
+    let access = fixture.signing_credential(|_| {});
     for (access, caller, kind) in [(APP_KEY, "app", "app"), (&access, "caller", "api_client")] {
-        let request = site.get(access);
-        let admission = site.world.ask(&site.policy(), &request).unwrap();
+        let request = fixture.get(access);
+        let admission = fixture.world.ask(&fixture.policy(), &request).unwrap();
         let entry = admission.caller().unwrap();
         assert_eq!((entry.id.as_str(), entry.kind()), (caller, kind));
         assert_eq!(admission.credential.as_ref().unwrap(), "authorization");
-        let forwarding = site.world.ask(&site.policy().forward_credential(), &request).unwrap();
+        let forwarding = fixture.world.ask(&fixture.policy().forward_credential(), &request).unwrap();
         assert!(forwarding.credential.is_none());
     }
 }
 
 #[test]
 fn signature_truth_table() {
-    let site = Site::new();
-    let well = site.get(APP_KEY);
+    let fixture = SigningFixture::new();
+    let well = fixture.get(APP_KEY);
     let authorization = well.headers()["authorization"].to_str().unwrap().to_owned();
     let with = |value: &str| replaced(well.clone(), "authorization", value);
     let twice = |name: &'static str| {
@@ -132,8 +133,8 @@ fn signature_truth_table() {
         request.headers_mut().append(name, value);
         request
     };
-    let expired = site.signing_credential(|credential| credential.not_after = Some(site.world.now()));
-    let disabled = site.signing_credential(|credential| credential.status = Status::Disabled);
+    let expired = fixture.signing_credential(|credential| credential.not_after = Some(fixture.world.now()));
+    let disabled = fixture.signing_credential(|credential| credential.status = Status::Disabled);
     let unsigned = [("x-sdk-content-sha256", UNSIGNED_PAYLOAD)];
     for (request, expected) in [
         (request("GET", "/", &[]), "credential-missing"),
@@ -150,92 +151,93 @@ fn signature_truth_table() {
         (replaced(well.clone(), "accept", "text/html"), "admitted"),
         (twice("authorization"), "bad-request"),
         (twice("x-sdk-date"), "bad-request"),
-        (site.signed(APP_KEY, "GET", "/", &unsigned, b""), "admitted"),
-        (with_content(site.signed(APP_KEY, "POST", "/", &unsigned, b"")), "admitted"),
-        (site.get(&site.world.key()), "credential-unknown"),
-        (site.get(&expired), "credential-expired"),
-        (site.get(&disabled), "credential-disabled"),
+        (fixture.signed(APP_KEY, "GET", "/", &unsigned, b""), "admitted"),
+        (with_content(fixture.signed(APP_KEY, "POST", "/", &unsigned, b"")), "admitted"),
+        (fixture.get(&fixture.world.key()), "credential-unknown"),
+        (fixture.get(&expired), "credential-expired"),
+        (fixture.get(&disabled), "credential-disabled"),
     ] {
-        assert_eq!(site.code(&site.policy(), &request), expected, "{:?}", request.headers());
+        assert_eq!(fixture.code(&fixture.policy(), &request), expected, "{:?}", request.headers());
     }
-    assert_eq!(site.code(&site.policy().caller_kinds(&["operator"]), &well), "caller-kind-not-allowed");
-    let request = site.signed(APP_KEY, "GET", "/", &unsigned, b"");
-    assert_eq!(site.code(&site.policy().only_signed_content(), &request), "admitted");
-    let with_content = site.signed(APP_KEY, "POST", "/", &unsigned, b"x");
-    assert_eq!(site.code(&site.policy().only_signed_content(), &with_content), "content-unsigned");
-    site.app(|caller| caller.status = Status::Disabled);
-    assert_eq!(site.code(&site.policy(), &well), "caller-disabled");
+    assert_eq!(fixture.code(&fixture.policy().caller_kinds(&["operator"]), &well), "caller-kind-not-allowed");
+    let request = fixture.signed(APP_KEY, "GET", "/", &unsigned, b"");
+    assert_eq!(fixture.code(&fixture.policy().only_signed_content(), &request), "admitted");
+    let with_content = fixture.signed(APP_KEY, "POST", "/", &unsigned, b"x");
+    assert_eq!(fixture.code(&fixture.policy().only_signed_content(), &with_content), "content-unsigned");
+    fixture.app(|caller| caller.status = Status::Disabled);
+    assert_eq!(fixture.code(&fixture.policy(), &well), "caller-disabled");
 }
 
 #[test]
 fn changed_secret_applies_and_unreadable_secret_is_internal() {
-    let site = Site::new();
-    let request = site.get(APP_KEY);
+    let fixture = SigningFixture::new();
+    let request = fixture.get(APP_KEY);
     let put = |sealer: &Sealer, secret: &str, place: [&str; 2]| {
         let [tenant, app] = place;
         let sealed = sealer.seal(&Secret::from(secret.to_owned()), &[tenant, "app", app, "secret"]);
-        site.app(|caller| {
+        fixture.app(|caller| {
             if let CallerKind::App(app) = &mut caller.kind {
                 app.secret = sealed;
             }
         });
     };
-    put(&site.sealer, "another", ["tenant", "app"]);
-    assert_eq!(site.code(&site.policy(), &request), "signature-mismatch");
+    put(&fixture.sealer, "another", ["tenant", "app"]);
+    assert_eq!(fixture.code(&fixture.policy(), &request), "signature-mismatch");
     for elsewhere in [["tenant", "another app"], ["another tenant", "app"]] {
-        put(&site.sealer, SECRET, elsewhere);
-        assert_eq!(site.code(&site.policy(), &request), "internal", "{elsewhere:?}");
+        put(&fixture.sealer, SECRET, elsewhere);
+        assert_eq!(fixture.code(&fixture.policy(), &request), "internal", "{elsewhere:?}");
     }
     put(&Sealer::new(SealKey::new(2, &[3; 32])), SECRET, ["tenant", "app"]);
-    assert_eq!(site.code(&site.policy(), &request), "internal");
+    assert_eq!(fixture.code(&fixture.policy(), &request), "internal");
 }
 
 #[test]
 fn seal_keys_can_be_replaced_under_traffic() {
-    let site = Site::new();
-    let policy = site.policy();
-    let (known, unknown) = (site.get(APP_KEY), site.get("nobodys-key"));
+    let fixture = SigningFixture::new();
+    let policy = fixture.policy();
+    let (known, unknown) = (fixture.get(APP_KEY), fixture.get("nobodys-key"));
     let next = Sealer::new(SealKey::new(2, &[4; 32]));
-    site.sealer.replace_keys(&next.with_previous(SealKey::new(1, &[3; 32])));
-    assert_eq!(site.code(&policy, &known), "admitted");
-    site.sealer.replace_keys(&Sealer::new(SealKey::new(2, &[4; 32])));
-    assert_eq!(site.code(&policy, &unknown), "credential-unknown");
-    site.app(|_| {});
-    assert_eq!(site.code(&policy, &known), "admitted");
+    fixture.sealer.replace_keys(&next.with_previous(SealKey::new(1, &[3; 32])));
+    assert_eq!(fixture.code(&policy, &known), "admitted");
+    fixture.sealer.replace_keys(&Sealer::new(SealKey::new(2, &[4; 32])));
+    assert_eq!(fixture.code(&policy, &unknown), "credential-unknown");
+    fixture.app(|_| {});
+    assert_eq!(fixture.code(&policy, &known), "admitted");
 }
 
 /// An app may choose its AppKey. A key that equals the access key of another caller must not lock that caller out.
 #[test]
 fn app_key_equal_to_an_access_key_does_not_conflict() {
-    let site = Site::new();
-    let access = site.signing_credential(|_| {});
-    let other = site.sealer.seal(&Secret::from("of the app".to_owned()), &["tenant", "app", "app", "secret"]);
-    site.app(|caller| {
+    let fixture = SigningFixture::new();
+    let access = fixture.signing_credential(|_| {});
+    let other =
+        fixture.sealer.seal(&Secret::from("of the app".to_owned()), &["tenant", "app", "app", "secret"]);
+    fixture.app(|caller| {
         if let CallerKind::App(app) = &mut caller.kind {
             (app.key, app.secret) = (access.clone(), other);
         }
     });
-    let admission = site.world.ask(&site.policy(), &site.get(&access)).unwrap();
+    let admission = fixture.world.ask(&fixture.policy(), &fixture.get(&access)).unwrap();
     assert_eq!(admission.caller().unwrap().id.as_str(), "caller");
 }
 
 #[test]
 fn signature_date_is_valid_for_15_minutes_either_way() {
-    let site = Site::new();
-    let request = site.get(APP_KEY);
-    site.world.clock.advance(Duration::from_secs(900));
-    assert_eq!(site.code(&site.policy(), &request), "admitted");
-    site.world.clock.advance(Duration::from_secs(1));
-    assert_eq!(site.code(&site.policy(), &request), "signature-expired");
+    let fixture = SigningFixture::new();
+    let request = fixture.get(APP_KEY);
+    fixture.world.clock.advance(Duration::from_secs(900));
+    assert_eq!(fixture.code(&fixture.policy(), &request), "admitted");
+    fixture.world.clock.advance(Duration::from_secs(1));
+    assert_eq!(fixture.code(&fixture.policy(), &request), "signature-expired");
     let tomorrow = replaced(request, "x-sdk-date", "20260102T000000Z");
-    assert_eq!(site.code(&site.policy(), &tomorrow), "signature-expired");
+    assert_eq!(fixture.code(&fixture.policy(), &tomorrow), "signature-expired");
 }
 
 /// The texts of APIG's contract, section 3.3, in the detail of a problem.
 #[test]
 fn denial_names_the_received_value() {
-    let site = Site::new();
-    let well = site.get(APP_KEY);
+    let fixture = SigningFixture::new();
+    let well = fixture.get(APP_KEY);
     let authorization = well.headers()["authorization"].to_str().unwrap().to_owned();
     let with = |value: &str| replaced(well.clone(), "authorization", value);
     let empty = hash(b"");
@@ -254,7 +256,7 @@ fn denial_names_the_received_value() {
         (replaced(well.clone(), "host", "other.example.com"), &canonical),
         (old, "signature expired, signature time:20251231T234459Z,server time:20260101T000000Z"),
     ] {
-        let (denial, admission) = site.world.deny(&site.policy().realm("o\"rders"), &request);
+        let (denial, admission) = fixture.world.deny(&fixture.policy().realm("o\"rders"), &request);
         let answer = problem::render(&denial, &Problem, &admission);
         assert_eq!(answer.status(), 401);
         assert_eq!(answer.headers()["www-authenticate"], "SDK-HMAC-SHA256 realm=\"orders\"");
@@ -265,15 +267,15 @@ fn denial_names_the_received_value() {
 
 #[test]
 fn content_is_requested_once_to_complete_the_signature() {
-    let site = Site::new();
-    let policy = site.policy();
-    let request = site.signed(APP_KEY, "POST", "/orders", &[], b"{}");
+    let fixture = SigningFixture::new();
+    let policy = fixture.policy();
+    let request = fixture.signed(APP_KEY, "POST", "/orders", &[], b"{}");
     for (content, expected) in [(b"{}", "admitted"), (b"[]", "signature-mismatch")] {
         let mut admission = Admission::default();
-        assert!(site.ask(&policy, &request, &mut admission).starts_with("NeedsBody("));
+        assert!(fixture.ask(&policy, &request, &mut admission).starts_with("NeedsBody("));
         assert!(admission.identity.is_none());
         admission.set_content_sha256(Sha256::digest(content).into());
-        assert_eq!(site.ask(&policy, &request, &mut admission), expected);
+        assert_eq!(fixture.ask(&policy, &request, &mut admission), expected);
         assert_eq!(admission.identity.is_some(), expected == "admitted");
         assert!(admission.take_content_check().is_none());
     }
@@ -281,38 +283,38 @@ fn content_is_requested_once_to_complete_the_signature() {
 
 #[test]
 fn stated_content_hash_is_verified_later() {
-    let site = Site::new();
+    let fixture = SigningFixture::new();
     let stated = hash(b"{}");
     let stated = [("x-sdk-content-sha256", stated.as_str())];
-    let mut request = site.signed(APP_KEY, "POST", "/orders", &stated, b"{}");
+    let mut request = fixture.signed(APP_KEY, "POST", "/orders", &stated, b"{}");
     let mut admission = Admission::default();
-    assert_eq!(site.ask(&site.policy(), &request, &mut admission), "admitted");
+    assert_eq!(fixture.ask(&fixture.policy(), &request, &mut admission), "admitted");
     let mut verifier = admission.take_content_check().unwrap();
     assert_eq!(verifier.push("{}".into()), None);
     assert_eq!(verifier.finish().unwrap().unwrap(), "{}");
     *request.method_mut() = http::Method::GET;
-    assert_eq!(site.ask(&site.policy(), &request, &mut Admission::default()), "signature-mismatch");
-    let request = site.signed(APP_KEY, "GET", "/orders", &stated, b"");
-    assert_eq!(site.ask(&site.policy(), &request, &mut Admission::default()), "content-mismatch");
+    assert_eq!(fixture.ask(&fixture.policy(), &request, &mut Admission::default()), "signature-mismatch");
+    let request = fixture.signed(APP_KEY, "GET", "/orders", &stated, b"");
+    assert_eq!(fixture.ask(&fixture.policy(), &request, &mut Admission::default()), "content-mismatch");
     let mut known = Admission::default();
     known.set_content_sha256(Sha256::digest(b"[]").into());
-    let request = site.signed(APP_KEY, "POST", "/orders", &stated, b"{}");
-    assert_eq!(site.ask(&site.policy(), &request, &mut known), "content-mismatch");
+    let request = fixture.signed(APP_KEY, "POST", "/orders", &stated, b"{}");
+    assert_eq!(fixture.ask(&fixture.policy(), &request, &mut known), "content-mismatch");
 }
 
 #[test]
 fn unknown_access_key_does_not_buffer_content() {
-    let site = Site::new();
-    let request = site.signed("nobodys-key", "POST", "/orders", &[], b"{}");
-    assert_eq!(site.ask(&site.policy(), &request, &mut Admission::default()), "credential-unknown");
+    let fixture = SigningFixture::new();
+    let request = fixture.signed("nobodys-key", "POST", "/orders", &[], b"{}");
+    assert_eq!(fixture.ask(&fixture.policy(), &request, &mut Admission::default()), "credential-unknown");
 }
 
 #[test]
 fn signature_and_api_key_exclude_each_other() {
-    let site = Site::new();
-    let key = site.world.key();
-    let policy = site.policy().realm("a").or(ApiKey::new(site.world.directory.clone()).realm("a"));
-    let signed = site.get(APP_KEY);
+    let fixture = SigningFixture::new();
+    let key = fixture.world.key();
+    let policy = fixture.policy().realm("a").or(ApiKey::new(fixture.world.directory.clone()).realm("a"));
+    let signed = fixture.get(APP_KEY);
     let both = replaced(signed.clone(), "x-api-key", &key);
     let mut two = signed.clone();
     two.headers_mut().append("authorization", HeaderValue::try_from(format!("Bearer {key}")).unwrap());
@@ -325,7 +327,7 @@ fn signature_and_api_key_exclude_each_other() {
         (&both, "bad-request"),
         (&two, "bad-request"),
     ] {
-        let outcome = site.world.ask(&policy, request);
+        let outcome = fixture.world.ask(&policy, request);
         if let Err(Denial::Unauthenticated { challenge, .. }) = &outcome {
             let all =
                 "ApiKey realm=\"a\", header=\"x-api-key\", Bearer realm=\"a\", SDK-HMAC-SHA256 realm=\"a\"";
@@ -340,23 +342,23 @@ fn bad_keys_and_bad_signatures_share_a_lockout() {
     let lockout = || Lockout::new(2, Duration::from_secs(10), Duration::from_secs(10));
     // Only one of them has a lockout, or each has its own.
     for (of_keys, of_signatures) in [(true, false), (false, true), (true, true)] {
-        let site = Site::new();
-        let (keys, signatures) = (ApiKey::new(site.world.directory.clone()), site.policy());
+        let fixture = SigningFixture::new();
+        let (keys, signatures) = (ApiKey::new(fixture.world.directory.clone()), fixture.policy());
         let keys = if of_keys { keys.lockout(lockout()) } else { keys };
         let signatures = if of_signatures { signatures.lockout(lockout()) } else { signatures };
         let policy = signatures.or(keys);
         let from_here = |mut request: Request<()>| {
             request.extensions_mut().insert("192.0.2.1".parse::<std::net::IpAddr>().unwrap());
-            site.code(&policy, &request)
+            fixture.code(&policy, &request)
         };
-        let old = replaced(site.get(APP_KEY), "x-sdk-date", "20250101T000000Z");
+        let old = replaced(fixture.get(APP_KEY), "x-sdk-date", "20250101T000000Z");
         assert_eq!(from_here(old), "signature-expired", "which is no guess");
-        assert_eq!(from_here(replaced(site.get(APP_KEY), "host", "x")), "signature-mismatch");
-        assert_eq!(from_here(site.get(APP_KEY)), "admitted");
+        assert_eq!(from_here(replaced(fixture.get(APP_KEY), "host", "x")), "signature-mismatch");
+        assert_eq!(from_here(fixture.get(APP_KEY)), "admitted");
         assert_eq!(from_here(request("GET", "/", &[("x-api-key", "junk")])), "credential-malformed");
-        assert_eq!(from_here(replaced(site.get(APP_KEY), "host", "x")), "lockout");
+        assert_eq!(from_here(replaced(fixture.get(APP_KEY), "host", "x")), "lockout");
         assert_eq!(from_here(request("GET", "/", &[("x-api-key", "junk")])), "lockout");
-        assert_eq!(from_here(site.get(APP_KEY)), "admitted", "a valid signature passes");
-        assert_eq!(site.code(&policy, &site.get(APP_KEY)), "admitted");
+        assert_eq!(from_here(fixture.get(APP_KEY)), "admitted", "a valid signature passes");
+        assert_eq!(fixture.code(&policy, &fixture.get(APP_KEY)), "admitted");
     }
 }

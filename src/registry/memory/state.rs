@@ -27,7 +27,7 @@ pub(super) struct State {
     pub(super) fence: u64,
     pub(super) changes: Vec<Change>,
     pub(super) uses: BTreeMap<CredentialId, Timestamp>,
-    pub(super) kept: BTreeMap<[u8; 32], StoredResponse>,
+    pub(super) responses: BTreeMap<[u8; 32], StoredResponse>,
 }
 
 impl State {
@@ -86,18 +86,21 @@ impl State {
     }
 
     /// Returns the callers that match a filter, ordered by id.
-    pub(super) fn which<'a>(&'a self, which: &'a CallerFilter) -> impl Iterator<Item = &'a Caller> {
-        let behind = which.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+    pub(super) fn matching_callers<'a>(
+        &'a self,
+        filter: &'a CallerFilter,
+    ) -> impl Iterator<Item = &'a Caller> {
+        let behind = filter.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let found = self.callers.range((behind, Bound::Unbounded)).map(|(_, caller)| caller);
         let granted = |caller: &Caller| self.grants.values().any(|grant| grant.caller == caller.id);
-        let fits = move |caller: &Caller| which.granted.is_none_or(|wanted| granted(caller) == wanted);
-        found.filter(|caller| which.matches(caller)).filter(move |caller| fits(caller))
+        let fits = move |caller: &Caller| filter.granted.is_none_or(|wanted| granted(caller) == wanted);
+        found.filter(|caller| filter.matches(caller)).filter(move |caller| fits(caller))
     }
 
     /// Returns the grants that match a filter, ordered by id.
-    pub(super) fn which_grants<'a>(&'a self, which: &'a GrantFilter) -> impl Iterator<Item = &'a Grant> {
+    pub(super) fn matching_grants<'a>(&'a self, filter: &'a GrantFilter) -> impl Iterator<Item = &'a Grant> {
         let name = |grant: &Grant| self.callers.get(&grant.caller).map_or("", |caller| &caller.name);
-        self.grants.values().filter(move |grant| which.matches(grant, name(grant)))
+        self.grants.values().filter(move |grant| filter.matches(grant, name(grant)))
     }
 
     /// Returns a change with the state of its entity after the previous change. There is no hash chain in memory.

@@ -21,20 +21,20 @@ pub(super) struct MemoryTransaction<'a> {
     /// For each change, the new entity and the previous one.
     made: Vec<(Entity, Option<Entity>)>,
     /// The keys of the responses that the transaction stored.
-    kept: Vec<[u8; 32]>,
+    response_keys: Vec<[u8; 32]>,
     /// For each last use that was recorded, or removed with its credential, the previous value.
     noted: Vec<(CredentialId, Option<Timestamp>)>,
 }
 
 impl<'a> MemoryTransaction<'a> {
     pub(super) fn begin(state: &'a mut State, now: Timestamp, actor: &'a Actor) -> Self {
-        Self { state, now, actor, made: Vec::new(), kept: Vec::new(), noted: Vec::new() }
+        Self { state, now, actor, made: Vec::new(), response_keys: Vec::new(), noted: Vec::new() }
     }
 
     /// Commits the transaction.
     pub(super) fn commit(mut self) {
         self.made.clear();
-        self.kept.clear();
+        self.response_keys.clear();
         self.noted.clear();
     }
 }
@@ -48,7 +48,7 @@ impl Drop for MemoryTransaction<'_> {
                 None => self.state.take(&made),
             };
         }
-        self.kept.drain(..).for_each(|key| drop(self.state.kept.remove(&key)));
+        self.response_keys.drain(..).for_each(|key| drop(self.state.responses.remove(&key)));
         for (id, before) in self.noted.drain(..).rev() {
             match before {
                 Some(before) => self.state.uses.insert(id, before),
@@ -246,18 +246,22 @@ impl Transaction for MemoryTransaction<'_> {
     }
 
     async fn stored_response(&mut self, key: &[u8; 32]) -> Result<Option<StoredResponse>, RegistryError> {
-        Ok(self.state.kept.get(key).cloned())
+        Ok(self.state.responses.get(key).cloned())
     }
 
-    async fn store_response(&mut self, key: &[u8; 32], kept: StoredResponse) -> Result<(), RegistryError> {
-        self.state.kept.insert(*key, kept);
-        self.kept.push(*key);
+    async fn store_response(
+        &mut self,
+        key: &[u8; 32],
+        response: StoredResponse,
+    ) -> Result<(), RegistryError> {
+        self.state.responses.insert(*key, response);
+        self.response_keys.push(*key);
         Ok(())
     }
 
     async fn purge_expired(&mut self) -> Result<u64, RegistryError> {
-        self.state.kept.retain(|_, kept| self.now < kept.expires_at);
-        Ok(self.state.kept.len() as u64)
+        self.state.responses.retain(|_, response| self.now < response.expires_at);
+        Ok(self.state.responses.len() as u64)
     }
 }
 

@@ -41,9 +41,9 @@ impl<'a> AuthorizedWork<'a> {
 
 #[async_trait]
 impl UnitOfWork for AuthorizedWork<'_> {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+    async fn perform(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         self.authorize(tx).await?;
-        self.work.run(tx).await
+        self.work.perform(tx).await
     }
 
     /// Repeats the check, because the authority may have been lost while the work ran beside the store.

@@ -28,8 +28,8 @@ impl Rules<'_> {
         &mut self,
         AssertUnchanged(entity): AssertUnchanged,
     ) -> Result<Entity, RegistryError> {
-        let stands = self.current(&entity).await?.as_ref() == Some(&entity);
-        ensure_not(!stands, RegistryError::Conflict)?;
+        let is_unchanged = self.current(&entity).await?.as_ref() == Some(&entity);
+        ensure_not(!is_unchanged, RegistryError::Conflict)?;
         Ok(entity)
     }
 

@@ -165,8 +165,8 @@ impl Rules<'_> {
         if *before == quota {
             return Ok(quota);
         }
-        let taken = others.iter().any(|other| other.id != quota.id && other.name == quota.name);
-        ensure_not(taken, RegistryError::NameTaken)?;
+        let name_taken = others.iter().any(|other| other.id != quota.id && other.name == quota.name);
+        ensure_not(name_taken, RegistryError::NameTaken)?;
         let after = Quota { revision: before.revision + 1, created_at: before.created_at, ..quota };
         self.record(ChangeKind::Updated, after).await
     }

@@ -55,8 +55,8 @@ pub(super) struct Ended<'a> {
 
 #[async_trait]
 impl UnitOfWork for Ended<'_> {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
-        let end = self.work.run(tx).await?;
+    async fn perform(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+        let end = self.work.perform(tx).await?;
         self.end = Some(end);
         Ok(end)
     }
@@ -117,11 +117,11 @@ pub(super) async fn insert_copied(
         return Err(RegistryError::Corrupt("bulk work changed or deleted an entity".into()));
     }
     for kind in EntityKind::ALL {
-        let taken = |error: sqlx::Error| match &error {
+        let insert_error = |error: sqlx::Error| match &error {
             sqlx::Error::Database(it) if it.is_foreign_key_violation() => RegistryError::Conflict,
             _ => fault(error),
         };
-        query(insert(kind)).bind(base).execute(&mut *conn).await.map_err(taken)?;
+        query(insert(kind)).bind(base).execute(&mut *conn).await.map_err(insert_error)?;
     }
     for sql in OTHERS {
         query(*sql).execute(&mut *conn).await.map_err(fault)?;

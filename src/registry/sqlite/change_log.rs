@@ -70,14 +70,14 @@ pub(super) async fn before(
 /// Returns a page of the change log. Call this in a transaction, so that all data is of the same moment.
 pub(super) async fn history(
     conn: &mut SqliteConnection,
-    which: &ChangeFilter,
+    filter: &ChangeFilter,
 ) -> Result<History, RegistryError> {
     let last = last_seq(conn).await?;
     let mut query = select(" FROM change WHERE seq > ");
-    query.push_bind(number(which.after)).push(" AND seq <= ").push_bind(number(which.until(last)));
-    if let Some(kind) = which.kind {
+    query.push_bind(number(filter.after)).push(" AND seq <= ").push_bind(number(filter.until(last)));
+    if let Some(kind) = filter.kind {
         query.push(" AND kind = ").push_bind(kind.as_str());
-    } else if which.id.is_some() {
+    } else if filter.id.is_some() {
         // The index on changes begins with the kind: listing all kinds lets the lookup by id use it.
         query.push(" AND kind IN (");
         let mut kinds = query.separated(", ");
@@ -86,19 +86,19 @@ pub(super) async fn history(
         }
         query.push(")");
     }
-    if let Some(id) = &which.id {
+    if let Some(id) = &filter.id {
         query.push(" AND entity_id = ").push_bind(id);
     }
-    if let Some(who) = &which.actor {
-        let from = format!("{who}{}", Actor::ADDRESS_SEPARATOR);
+    if let Some(actor) = &filter.actor {
+        let from = format!("{actor}{}", Actor::ADDRESS_SEPARATOR);
         query
             .push(" AND (actor = ")
-            .push_bind(who)
+            .push_bind(actor)
             .push(" OR substr(actor, 1, length(")
             .push_bind(from.clone());
         query.push(")) = ").push_bind(from).push(")");
     }
-    query.push(" ORDER BY seq LIMIT ").push_bind(which.limit);
+    query.push(" ORDER BY seq LIMIT ").push_bind(filter.limit);
     let rows: Vec<ChangeRow> = query.build_query_as().fetch_all(&mut *conn).await.map_err(fault)?;
     let mut changes = Vec::with_capacity(rows.len());
     for row in rows {
@@ -106,6 +106,6 @@ pub(super) async fn history(
         let (before, hash) = (before(conn, &change).await?, hash_chain::hash_of(conn, change.seq).await?);
         changes.push(ChangeWithPrevious { change, before, hash });
     }
-    let next = which.next(&changes, last);
+    let next = filter.next(&changes, last);
     Ok(History { changes, next })
 }

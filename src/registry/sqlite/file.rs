@@ -210,8 +210,8 @@ impl StoreFile {
         self.reopen_if_replaced().await
     }
 
-    /// Returns `true` if these connections are still to what stands under the name. While somebody writes the file, so
-    /// that this cannot be told, it is asked again for a while.
+    /// Returns `true` if these connections still belong to the file with this name. Repeats the check for a while if a
+    /// process is writing the file, because the answer is unknown then.
     pub(super) async fn is_current(&self, pools: &Arc<Pools>) -> Result<bool, RegistryError> {
         for _ in 0..LOOKS_BESIDE_A_LOG {
             if !Arc::ptr_eq(&self.current().await?, pools) {

@@ -43,45 +43,45 @@ pub(super) async fn grants_of(
 
 pub(super) async fn grants(
     conn: &mut SqliteConnection,
-    which: &GrantFilter,
+    filter: &GrantFilter,
 ) -> Result<Vec<Grant>, RegistryError> {
     let mut query = QueryBuilder::new("SELECT id, record FROM \"grant\"");
-    only(&mut query, which)?;
-    query.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(which.limit);
-    query.push(" OFFSET ").push_bind(i64::try_from(which.offset).unwrap_or(i64::MAX));
+    only(&mut query, filter)?;
+    query.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(filter.limit);
+    query.push(" OFFSET ").push_bind(i64::try_from(filter.offset).unwrap_or(i64::MAX));
     all(conn, query.build_query_as()).await
 }
 
-pub(super) async fn count(conn: &mut SqliteConnection, which: &GrantFilter) -> Result<u64, RegistryError> {
+pub(super) async fn count(conn: &mut SqliteConnection, filter: &GrantFilter) -> Result<u64, RegistryError> {
     let mut query = QueryBuilder::new("SELECT count(*) FROM \"grant\"");
-    only(&mut query, which)?;
+    only(&mut query, filter)?;
     let count: i64 = query.build_query_scalar().fetch_one(conn).await.map_err(fault)?;
     Ok(count.cast_unsigned())
 }
 
 /// Adds the conditions of a filter, equivalent to [`GrantFilter::matches`].
-fn only(query: &mut QueryBuilder<sqlx::Sqlite>, which: &GrantFilter) -> Result<(), RegistryError> {
+fn only(query: &mut QueryBuilder<sqlx::Sqlite>, filter: &GrantFilter) -> Result<(), RegistryError> {
     query.push(" WHERE TRUE");
-    if let Some(tenant) = &which.tenant {
+    if let Some(tenant) = &filter.tenant {
         query.push(" AND tenant = ").push_bind(tenant.as_str().to_owned());
     }
-    if let Some(ids) = &which.callers {
+    if let Some(ids) = &filter.callers {
         let ids = serde_json::to_string(ids).map_err(|error| RegistryError::Corrupt(error.to_string()))?;
         query.push(" AND caller IN (SELECT value FROM json_each(").push_bind(ids).push("))");
     }
-    if let Some(text) = &which.caller_contains {
+    if let Some(text) = &filter.caller_contains {
         query.push(
             " AND EXISTS (SELECT 1 FROM caller WHERE id = \"grant\".caller AND instr(lower(name), lower(",
         );
         query.push_bind(text.clone()).push(")) > 0)");
     }
-    if let Some(route) = &which.route {
+    if let Some(route) = &filter.route {
         query.push(" AND route = ").push_bind(route.as_str().to_owned());
     }
-    if let Some(text) = &which.route_contains {
+    if let Some(text) = &filter.route_contains {
         query.push(" AND instr(lower(route), lower(").push_bind(text.clone()).push(")) > 0");
     }
-    if let Some(environment) = &which.environment {
+    if let Some(environment) = &filter.environment {
         query.push(" AND environment = ").push_bind(environment.as_str().to_owned());
     }
     Ok(())

@@ -172,17 +172,17 @@ pub(super) async fn verify(conn: &mut SqliteConnection) -> Result<Verification, 
     for kind in EntityKind::ALL {
         tables_hold_the_changes(conn, kind).await?;
     }
-    the_last_fence_is_kept(conn).await?;
+    verify_last_fence(conn).await?;
     Ok(Verification { changes: changes.cast_unsigned(), head: hash })
 }
 
 /// Verifies that the stored last fence is the greatest fence in the change log.
-async fn the_last_fence_is_kept(conn: &mut SqliteConnection) -> Result<(), RegistryError> {
+async fn verify_last_fence(conn: &mut SqliteConnection) -> Result<(), RegistryError> {
     let question = "SELECT last = (SELECT coalesce(max(record ->> '$.fence'), 0) FROM change
          WHERE kind = 'lock' AND json_valid(record)) FROM fence";
-    let kept: Option<bool> = query_scalar(question).fetch_optional(conn).await.map_err(fault)?;
+    let is_greatest: Option<bool> = query_scalar(question).fetch_optional(conn).await.map_err(fault)?;
     let corrupt = || RegistryError::Corrupt("the last fence is not the greatest of the change log".into());
-    kept.filter(|kept| *kept).map(drop).ok_or_else(corrupt)
+    is_greatest.filter(|is_greatest| *is_greatest).map(drop).ok_or_else(corrupt)
 }
 
 /// Returns two queries for a kind: for an entity that differs from its last change, and for one that is missing.

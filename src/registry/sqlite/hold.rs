@@ -90,7 +90,7 @@ pub(super) fn remove_copies(store: &Path, now: SystemTime) {
     }
 }
 
-/// Removes a file that nobody has locked. Returns `false` if somebody has, or that cannot be told.
+/// Removes a file that no process has locked. Returns `false` if one has, or if this is unknown.
 fn remove_leftover(path: &Path) -> bool {
     match OpenOptions::new().read(true).write(true).open(path) {
         Err(error) => error.kind() == io::ErrorKind::NotFound,

@@ -50,17 +50,17 @@ pub(super) async fn tenant(
 
 pub(super) async fn tenants(
     conn: &mut SqliteConnection,
-    which: &TenantFilter,
+    filter: &TenantFilter,
 ) -> Result<Vec<Tenant>, RegistryError> {
     let mut query = QueryBuilder::new("SELECT id, record FROM tenant WHERE id > ");
-    query.push_bind(which.after.as_ref().map_or("", TenantId::as_str));
-    if let Some(name) = &which.name {
+    query.push_bind(filter.after.as_ref().map_or("", TenantId::as_str));
+    if let Some(name) = &filter.name {
         query.push(" AND record ->> '$.name' = ").push_bind(name);
     }
-    if let Some(standing) = which.standing {
+    if let Some(standing) = filter.standing {
         query.push(" AND record ->> '$.standing' = ").push_bind(standing.as_str());
     }
-    query.push(" ORDER BY id LIMIT ").push_bind(which.limit);
+    query.push(" ORDER BY id LIMIT ").push_bind(filter.limit);
     all(conn, query.build_query_as()).await
 }
 
@@ -117,68 +117,71 @@ pub(super) async fn administrators(conn: &mut SqliteConnection) -> Result<Vec<Ca
 
 pub(super) async fn callers(
     conn: &mut SqliteConnection,
-    which: &CallerFilter,
+    filter: &CallerFilter,
 ) -> Result<Vec<Caller>, RegistryError> {
     let mut query = QueryBuilder::new("SELECT id, record FROM caller");
-    only(&mut query, which)?;
-    query.push(match which.order {
+    only(&mut query, filter)?;
+    query.push(match filter.order {
         Order::Id => " ORDER BY id LIMIT ",
         Order::Newest => " ORDER BY created_at DESC, id DESC LIMIT ",
     });
-    query.push_bind(which.limit).push(" OFFSET ").push_bind(i64::try_from(which.offset).unwrap_or(i64::MAX));
+    query
+        .push_bind(filter.limit)
+        .push(" OFFSET ")
+        .push_bind(i64::try_from(filter.offset).unwrap_or(i64::MAX));
     all(conn, query.build_query_as()).await
 }
 
 pub(super) async fn count_callers(
     conn: &mut SqliteConnection,
-    which: &CallerFilter,
+    filter: &CallerFilter,
 ) -> Result<u64, RegistryError> {
     let mut query = QueryBuilder::new("SELECT count(*) FROM caller");
-    only(&mut query, which)?;
+    only(&mut query, filter)?;
     let count: i64 = query.build_query_scalar().fetch_one(conn).await.map_err(fault)?;
     Ok(count.cast_unsigned())
 }
 
 /// Adds the conditions of a filter, equivalent to [`CallerFilter::matches`].
-fn only(query: &mut QueryBuilder<sqlx::Sqlite>, which: &CallerFilter) -> Result<(), RegistryError> {
+fn only(query: &mut QueryBuilder<sqlx::Sqlite>, filter: &CallerFilter) -> Result<(), RegistryError> {
     query.push(" WHERE TRUE");
-    if let Some(after) = &which.after {
+    if let Some(after) = &filter.after {
         query.push(" AND id > ").push_bind(after.as_str().to_owned());
     }
-    if let Some(tenant) = &which.tenant {
+    if let Some(tenant) = &filter.tenant {
         query.push(" AND tenant = ").push_bind(tenant.as_str().to_owned());
     }
-    if let Some(kind) = which.kind {
+    if let Some(kind) = filter.kind {
         query.push(" AND kind = ").push_bind(kind);
     }
-    if let Some(name) = &which.name {
+    if let Some(name) = &filter.name {
         query.push(" AND name = ").push_bind(name.clone());
     }
-    if let Some(text) = &which.contains {
+    if let Some(text) = &filter.contains {
         query.push(" AND instr(lower(name), lower(").push_bind(text.clone()).push(")) > 0");
     }
-    if let Some(status) = which.status {
+    if let Some(status) = filter.status {
         query.push(" AND status = ").push_bind(status.as_str());
     }
-    if let Some(plan) = &which.plan {
+    if let Some(plan) = &filter.plan {
         query.push(" AND plan = ").push_bind(plan.as_str());
     }
-    if let Some(key) = &which.app_key {
+    if let Some(key) = &filter.app_key {
         query.push(" AND app_key = ").push_bind(key.clone());
     }
-    if let Some(creator) = which.creator {
+    if let Some(creator) = filter.creator {
         query.push(" AND creator = ").push_bind(creator.as_str());
     }
-    if let Some(granted) = which.granted {
+    if let Some(granted) = filter.granted {
         query.push(if granted { " AND EXISTS" } else { " AND NOT EXISTS" });
         query.push(" (SELECT 1 FROM \"grant\" WHERE \"grant\".caller = caller.id)");
     }
-    match &which.quota {
+    match &filter.quota {
         None => {}
         Some(None) => drop(query.push(" AND quota IS NULL")),
         Some(Some(quota)) => drop(query.push(" AND quota = ").push_bind(quota.as_str().to_owned())),
     }
-    if let Some(ids) = &which.among {
+    if let Some(ids) = &filter.among {
         let ids = serde_json::to_string(ids).map_err(|error| RegistryError::Corrupt(error.to_string()))?;
         query.push(" AND id IN (SELECT value FROM json_each(").push_bind(ids).push("))");
     }
@@ -187,17 +190,17 @@ fn only(query: &mut QueryBuilder<sqlx::Sqlite>, which: &CallerFilter) -> Result<
 
 pub(super) async fn credentials(
     conn: &mut SqliteConnection,
-    which: &CredentialFilter,
+    filter: &CredentialFilter,
 ) -> Result<Vec<Credential>, RegistryError> {
     let mut query = QueryBuilder::new("SELECT id, record FROM credential WHERE id > ");
-    query.push_bind(which.after.as_ref().map_or("", CredentialId::as_str));
-    if let Some(tenant) = &which.tenant {
+    query.push_bind(filter.after.as_ref().map_or("", CredentialId::as_str));
+    if let Some(tenant) = &filter.tenant {
         query.push(" AND tenant = ").push_bind(tenant.as_str());
     }
-    if let Some(caller) = &which.caller {
+    if let Some(caller) = &filter.caller {
         query.push(" AND caller = ").push_bind(caller.as_str());
     }
-    query.push(" ORDER BY id LIMIT ").push_bind(which.limit);
+    query.push(" ORDER BY id LIMIT ").push_bind(filter.limit);
     all(conn, query.build_query_as()).await
 }
 

@@ -98,13 +98,13 @@ impl Transaction for SqliteTransaction<'_> {
 
     async fn has_tenant(&mut self, like: &Tenant) -> Result<bool, RegistryError> {
         let (project_id, instance_id) = instance_ids(like.gateway.as_ref());
-        let taken = query_scalar(
+        let lookup = query_scalar(
             "SELECT EXISTS (SELECT 1 FROM tenant WHERE id = $1 OR (project_id = $2 AND instance_id = $3))",
         )
         .bind(like.id.as_str())
         .bind(project_id)
         .bind(instance_id);
-        self.exists(taken).await
+        self.exists(lookup).await
     }
 
     async fn has_callers(&mut self, tenant: &TenantId) -> Result<bool, RegistryError> {
@@ -118,8 +118,8 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     async fn has_caller(&mut self, id: &CallerId) -> Result<bool, RegistryError> {
-        let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM caller WHERE id = $1)").bind(id.as_str());
-        self.exists(taken).await
+        let lookup = query_scalar("SELECT EXISTS (SELECT 1 FROM caller WHERE id = $1)").bind(id.as_str());
+        self.exists(lookup).await
     }
 
     async fn count_same_kind(&mut self, caller: &Caller) -> Result<u64, RegistryError> {
@@ -133,21 +133,21 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     async fn name_taken(&mut self, caller: &Caller) -> Result<bool, RegistryError> {
-        let taken = query_scalar(
+        let lookup = query_scalar(
             "SELECT EXISTS (SELECT 1 FROM caller WHERE tenant = $1 AND kind = $2 AND name = $3 AND id <> $4)",
         )
         .bind(caller.tenant.as_str())
         .bind(caller.kind_name())
         .bind(&caller.name)
         .bind(caller.id.as_str());
-        self.exists(taken).await
+        self.exists(lookup).await
     }
 
     async fn has_app_key(&mut self, caller: &Caller) -> Result<bool, RegistryError> {
-        let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM caller WHERE app_key = $1 AND id <> $2)")
+        let lookup = query_scalar("SELECT EXISTS (SELECT 1 FROM caller WHERE app_key = $1 AND id <> $2)")
             .bind(caller.app().map(|app| &app.key))
             .bind(caller.id.as_str());
-        self.exists(taken).await
+        self.exists(lookup).await
     }
 
     async fn owners(&mut self) -> Result<Vec<Caller>, RegistryError> {
@@ -165,14 +165,14 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     async fn has_credential(&mut self, id: &CredentialId) -> Result<bool, RegistryError> {
-        let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM credential WHERE id = $1)").bind(id.as_str());
-        self.exists(taken).await
+        let lookup = query_scalar("SELECT EXISTS (SELECT 1 FROM credential WHERE id = $1)").bind(id.as_str());
+        self.exists(lookup).await
     }
 
     async fn has_digest(&mut self, digest: &Digest) -> Result<bool, RegistryError> {
-        let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM credential WHERE digest = $1)")
+        let lookup = query_scalar("SELECT EXISTS (SELECT 1 FROM credential WHERE digest = $1)")
             .bind(String::from(*digest));
-        self.exists(taken).await
+        self.exists(lookup).await
     }
 
     async fn credentials_of(&mut self, caller: &Caller) -> Result<Vec<Credential>, RegistryError> {
@@ -221,8 +221,8 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     async fn has_grant(&mut self, id: &GrantId) -> Result<bool, RegistryError> {
-        let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM \"grant\" WHERE id = $1)").bind(id.as_str());
-        self.exists(taken).await
+        let lookup = query_scalar("SELECT EXISTS (SELECT 1 FROM \"grant\" WHERE id = $1)").bind(id.as_str());
+        self.exists(lookup).await
     }
 
     async fn grant_like(&mut self, like: &Grant) -> Result<Option<Grant>, RegistryError> {
@@ -242,8 +242,8 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     async fn has_throttle(&mut self, id: &ThrottleId) -> Result<bool, RegistryError> {
-        let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM throttle WHERE id = $1)").bind(id.as_str());
-        self.exists(taken).await
+        let lookup = query_scalar("SELECT EXISTS (SELECT 1 FROM throttle WHERE id = $1)").bind(id.as_str());
+        self.exists(lookup).await
     }
 
     async fn throttles(&mut self, tenant: &TenantId) -> Result<Vec<Throttle>, RegistryError> {
@@ -255,8 +255,8 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     async fn has_quota(&mut self, id: &QuotaId) -> Result<bool, RegistryError> {
-        let taken = query_scalar("SELECT EXISTS (SELECT 1 FROM quota WHERE id = $1)").bind(id.as_str());
-        self.exists(taken).await
+        let lookup = query_scalar("SELECT EXISTS (SELECT 1 FROM quota WHERE id = $1)").bind(id.as_str());
+        self.exists(lookup).await
     }
 
     async fn quotas(&mut self, tenant: &TenantId) -> Result<Vec<Quota>, RegistryError> {
@@ -319,12 +319,16 @@ impl Transaction for SqliteTransaction<'_> {
         queries::stored_response(&mut self.tx, key).await
     }
 
-    async fn store_response(&mut self, key: &[u8; 32], kept: StoredResponse) -> Result<(), RegistryError> {
+    async fn store_response(
+        &mut self,
+        key: &[u8; 32],
+        response: StoredResponse,
+    ) -> Result<(), RegistryError> {
         query("INSERT INTO answered (key, fingerprint, expires_at, answer) VALUES ($1, $2, $3, $4)")
             .bind(&key[..])
-            .bind(&kept.fingerprint[..])
-            .bind(nanoseconds(kept.expires_at))
-            .bind(kept.answer)
+            .bind(&response.fingerprint[..])
+            .bind(nanoseconds(response.expires_at))
+            .bind(response.answer)
             .execute(&mut *self.tx)
             .await
             .map(drop)

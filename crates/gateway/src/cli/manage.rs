@@ -128,16 +128,16 @@ pub async fn run(
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let lock_token = place.lock_token()?;
-    let mut desk = CommandContext { api: place.api(config).await?, lock_token, json: place.json, out };
+    let mut context = CommandContext { api: place.api(config).await?, lock_token, json: place.json, out };
     let done = match what {
-        Manage::Tenants(command) => tenants::run(command, &mut desk).await,
-        Manage::Apps(command) => apps::run(command, &mut desk).await,
-        Manage::Keys(command) => keys::run(command, &mut desk).await,
-        Manage::Plans(command) => plans::run(command, &mut desk).await,
-        Manage::Locks(command) => locks::run(command, &mut desk).await,
-        Manage::Routes(command) => routes::run(command, &mut desk).await,
+        Manage::Tenants(command) => tenants::run(command, &mut context).await,
+        Manage::Apps(command) => apps::run(command, &mut context).await,
+        Manage::Keys(command) => keys::run(command, &mut context).await,
+        Manage::Plans(command) => plans::run(command, &mut context).await,
+        Manage::Locks(command) => locks::run(command, &mut context).await,
+        Manage::Routes(command) => routes::run(command, &mut context).await,
     };
-    desk.api.close().await;
+    context.api.close().await;
     done
 }
 

@@ -144,23 +144,23 @@ pub async fn run(config: &Config, command: &Secrets, out: &mut impl Write) -> an
         Secrets::Rewrap => {
             let (store, secrets) = open(config).await?;
             let sealer = secrets.sealer();
-            let told = reseal(&store, &sealer, &Actor::system("secrets")).await;
+            let report = reseal(&store, &sealer, &Actor::system("secrets")).await;
             store.close().await;
-            let told = told?;
+            let report = report?;
             writeln!(
                 out,
                 "resealed with key {}: {}; already sealed with it: {}",
                 sealer.current(),
-                told.resealed,
-                told.up_to_date
+                report.resealed,
+                report.up_to_date
             )?;
-            for (which, why) in &told.unreadable {
-                writeln!(out, "{which}: {why}")?;
+            for (secret, why) in &report.unreadable {
+                writeln!(out, "{secret}: {why}")?;
             }
             ensure!(
-                told.unreadable.is_empty(),
+                report.unreadable.is_empty(),
                 "{} cannot be unsealed and did not change",
-                counted(told.unreadable.len() as u64, "secret", "secrets")
+                counted(report.unreadable.len() as u64, "secret", "secrets")
             );
             Ok(())
         }

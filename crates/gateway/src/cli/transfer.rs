@@ -221,9 +221,9 @@ pub async fn import(
         let imported = remote::import(&api, "/import", &given, remote::LINES, file).await?;
         let counts = imported["counts"].as_object().into_iter().flatten();
         let counts: Vec<_> = counts.map(|(kind, count)| format!("{kind} {count}")).collect();
-        let skipped = counted(imported["left_out"].as_u64().unwrap_or_default(), "line", "lines");
-        let left_out = format!("; skipped {skipped} about administrators");
-        return Ok(describe_result(*dry_run, &counts.join(", ")) + &left_out);
+        let skipped = counted(imported["skipped"].as_u64().unwrap_or_default(), "line", "lines");
+        let skipped = format!("; skipped {skipped} about administrators");
+        return Ok(describe_result(*dry_run, &counts.join(", ")) + &skipped);
     }
     let config = &config()?;
     config.secrets.load().context("an import needs the secrets file of the installation that exported")?;
@@ -263,7 +263,7 @@ pub async fn import_keys(
         KeyFileFormat::Ndjson
     });
     if let Some(api) = served.api()? {
-        let given = [("dry_run", *dry_run), ("make_callers", *create_callers)];
+        let given = [("dry_run", *dry_run), ("create_callers", *create_callers)];
         let media_type = if form == KeyFileFormat::Csv { remote::ROWS } else { remote::LINES };
         let made = remote::import(&api, "/keys/import", &given, media_type, from.open()?).await?;
         return Ok(describe_result(*dry_run, &format!("keys {}, callers {}", made["keys"], made["callers"])));

@@ -128,7 +128,7 @@ pub(super) fn check(config: &Config, report: &mut Report) {
     }
 }
 
-/// Returns the file that stands in the way of creating a folder, if there is one.
+/// Returns the file that prevents the creation of a folder, if there is one.
 fn unmakeable(path: &Path) -> Option<&Path> {
     let above = path.ancestors().skip(1).find(|above| above.exists())?;
     (!above.is_dir()).then_some(above)

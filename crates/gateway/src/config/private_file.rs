@@ -78,8 +78,7 @@ fn write_beside(file: &Path, text: &str) -> io::Result<NamedTempFile> {
 /// The start of the name of a file that is not whole yet.
 const DRAFT: &str = ".secrets-";
 
-/// Removes the drafts in the folder of a file that processes left behind which were killed: those that nobody has
-/// locked.
+/// Removes the drafts that killed processes left in the folder of a file. No process has locked them.
 pub(super) fn remove_drafts(file: &Path) {
     let Ok(entries) = fs::read_dir(folder_of(file)) else { return };
     for entry in entries.flatten() {

@@ -135,7 +135,7 @@ pub struct RemovedHeaders {
     entries: Vec<Vec<Entry>>,
     /// The entries that are too short for a bucket.
     short: Vec<Entry>,
-    kept: Vec<Box<str>>,
+    exceptions: Vec<Box<str>>,
 }
 
 #[derive(Debug, Clone)]
@@ -176,19 +176,19 @@ impl RemovedHeaders {
     }
 
     fn none() -> Self {
-        Self { entries: vec![Vec::new(); BUCKETS], short: Vec::new(), kept: Vec::new() }
+        Self { entries: vec![Vec::new(); BUCKETS], short: Vec::new(), exceptions: Vec::new() }
     }
 
     fn add(&mut self, entry: &str) -> Result<(), String> {
-        let (name, kept) = entry.strip_prefix('!').map_or((entry, false), |name| (name, true));
+        let (name, is_exception) = entry.strip_prefix('!').map_or((entry, false), |name| (name, true));
         let (name, prefix) = name.strip_suffix('*').map_or((name, false), |name| (name, true));
-        if kept && prefix {
+        if is_exception && prefix {
             return Err(format!("\"{entry}\" is not valid: an entry with ! must be a full header name"));
         }
         let name = name.parse::<HeaderName>().map_err(|_| format!("\"{entry}\" is not a header name"))?;
         let name: Box<str> = name.as_str().into();
-        if kept {
-            self.kept.push(name);
+        if is_exception {
+            self.exceptions.push(name);
         } else if let Some(bucket) = bucket(&name) {
             self.entries[bucket].push(Entry { name, prefix });
         } else {
@@ -202,7 +202,7 @@ impl RemovedHeaders {
     pub fn contains(&self, name: &str) -> bool {
         let bucket = bucket(name).map_or(&[][..], |bucket| &self.entries[bucket]);
         bucket.iter().chain(&self.short).any(|entry| entry.covers(name))
-            && !self.kept.iter().any(|kept| **kept == *name)
+            && !self.exceptions.iter().any(|exception| **exception == *name)
     }
 }
 

@@ -6,7 +6,7 @@ use toml::{
 };
 
 /// A table, the earlier name of one of its settings, and the present name. A table is named by its keys without the
-/// numbers of list items; `lockout` stands for every table of this name.
+/// numbers of list items; `lockout` means every table of this name.
 const RENAMED: [(&str, &str, &str); 20] = [
     ("server", "identity_field", "caller_id_header"),
     ("server", "media_type_field", "media_type_header"),

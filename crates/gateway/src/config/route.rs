@@ -366,7 +366,7 @@ fn methods<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<Method>, D::Error> 
     named::<_, String>(list)?.into_iter().map(known).collect()
 }
 
-/// A list that names something: who writes one that does not means none, and would get the default.
+/// Deserializes a list that must not be empty: the author of an empty list means none, but would get the default.
 fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(list: D) -> Result<Vec<T>, D::Error> {
     let list = Vec::<T>::deserialize(list)?;
     if list.is_empty() {

@@ -111,8 +111,8 @@ fn callers(policies: &config::Policies) -> Vec<String> {
     kinds.into_iter().map(ToOwned::to_owned).collect()
 }
 
-/// Says so loudly when nobody can use the admin API, if it is served. The gateway starts all the same: traffic does not
-/// depend on who manages it, and an owner that is made later is let in.
+/// Logs an error if the admin API is served and has no usable administrator. The gateway starts anyway: traffic does not
+/// depend on administrators, and an owner that is created later is accepted.
 ///
 /// # Errors
 /// Fails if the registry cannot be read.
@@ -132,7 +132,7 @@ pub(super) async fn check(config: &Config, shared: &GatewayState) -> anyhow::Res
 
 /// Returns `true` if there is an owner with a valid key.
 pub(super) async fn is_managed(registry: &dyn Registry, now: Timestamp) -> Result<bool, RegistryError> {
-    let mut which = CallerFilter {
+    let mut filter = CallerFilter {
         tenant: Some(ADMIN_TENANT.parse().map_err(|_| RegistryError::Corrupt("invalid tenant id".into()))?),
         kind: Some(CallerKind::Administrator(Role::Owner).name()),
         status: Some(Status::Enabled),
@@ -140,9 +140,9 @@ pub(super) async fn is_managed(registry: &dyn Registry, now: Timestamp) -> Resul
         ..CallerFilter::default()
     };
     loop {
-        let callers = registry.callers(&which).await?;
+        let callers = registry.callers(&filter).await?;
         let Some(last) = callers.last() else { return Ok(false) };
-        which.after = Some(last.id.clone());
+        filter.after = Some(last.id.clone());
         for caller in callers {
             let owns = caller.kind == CallerKind::Administrator(Role::Owner);
             let of_it =

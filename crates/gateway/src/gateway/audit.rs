@@ -92,22 +92,22 @@ async fn store(config: &Config) -> anyhow::Result<Sqlite> {
 ///
 /// # Errors
 /// Fails at the first violation, or if the store does not exist or cannot be read.
-pub async fn verify(config: &Config, kept: Option<ChainHead>) -> anyhow::Result<ChainHead> {
+pub async fn verify(config: &Config, expected: Option<ChainHead>) -> anyhow::Result<ChainHead> {
     let store = store(config).await?;
-    let proven = compare(&store, kept).await;
+    let proven = compare(&store, expected).await;
     store.close().await;
     proven
 }
 
-async fn compare(store: &Sqlite, kept: Option<ChainHead>) -> anyhow::Result<ChainHead> {
+async fn compare(store: &Sqlite, expected: Option<ChainHead>) -> anyhow::Result<ChainHead> {
     let proof = store.verify().await?;
-    if let Some(kept) = kept {
-        match store.hash(kept.seq).await? {
-            // The default anchor stands for an empty log: every log extends it.
-            None if kept == ChainHead::default() => {}
-            Some(hash) if hash == kept.hash => {}
-            Some(_) => bail!("change {} differs from the given head: the log was rewritten", kept.seq),
-            None => bail!("change {} of the given head does not exist: the log was truncated", kept.seq),
+    if let Some(expected) = expected {
+        match store.hash(expected.seq).await? {
+            // The default head means an empty log: every log extends it.
+            None if expected == ChainHead::default() => {}
+            Some(hash) if hash == expected.hash => {}
+            Some(_) => bail!("change {} differs from the given head: the log was rewritten", expected.seq),
+            None => bail!("change {} of the given head does not exist: the log was truncated", expected.seq),
         }
     }
     Ok(ChainHead { seq: proof.changes, hash: proof.head })

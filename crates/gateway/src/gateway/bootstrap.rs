@@ -92,7 +92,8 @@ async fn begin(config: &Config, shared: GatewayState, new_keys: bool) -> anyhow:
     let peppers = config.secrets.load()?.peppers();
     let known = shared.registry.snapshot().await.context("failed to read the registry")?.entities;
     let is_ours = |id: &TenantId| [ORGANIZATION, GATEWAY, ADMIN_TENANT].contains(&id.as_str());
-    let taken = known.iter().any(|entity| matches!(entity, Entity::Tenant(tenant) if !is_ours(&tenant.id)));
+    let has_other_tenants =
+        known.iter().any(|entity| matches!(entity, Entity::Tenant(tenant) if !is_ours(&tenant.id)));
     // A credential is stored only after it was shown: the holder of a stored credential has it.
     let has_key = |caller: &str| {
         known.iter().any(|entity| matches!(entity, Entity::Credential(key) if key.caller.as_str() == caller))
@@ -106,8 +107,8 @@ async fn begin(config: &Config, shared: GatewayState, new_keys: bool) -> anyhow:
     let start = Bootstrap {
         actor: Actor::system("init"),
         new_keys,
-        api_key: key(!taken && (new_keys || !has_key(API_CLIENT)), "pcl")?,
-        operator_token: key(!taken && (new_keys || !has_key(OPERATOR)), "pco")?,
+        api_key: key(!has_other_tenants && (new_keys || !has_key(API_CLIENT)), "pcl")?,
+        operator_token: key(!has_other_tenants && (new_keys || !has_key(OPERATOR)), "pco")?,
         owner_token: key(config.admin.is_some() && (new_keys || !managed), "pca")?,
         shared,
         peppers,
@@ -166,12 +167,12 @@ impl Bootstrap {
 
     /// Returns the keys of a caller that an earlier start has shown.
     async fn shown_before(&self, caller: &str) -> anyhow::Result<Vec<Credential>> {
-        let which = CredentialFilter {
+        let filter = CredentialFilter {
             caller: Some(caller.parse()?),
             limit: u32::MAX,
             ..CredentialFilter::default()
         };
-        let mut keys = self.shared.registry.credentials(&which).await?;
+        let mut keys = self.shared.registry.credentials(&filter).await?;
         keys.retain(|key| key.name == FIRST);
         Ok(keys)
     }

@@ -1,5 +1,9 @@
 //! The client address of a request: the peer of the connection, or the address that a trusted proxy reports.
 
+mod trusted_proxies;
+
+pub(super) use trusted_proxies::TrustedProxies;
+
 use std::net::IpAddr;
 
 use http::{Extensions, HeaderValue};

@@ -135,9 +135,9 @@ mod tests {
         let start = Instant::now();
         assert_eq!(near.write_all(b"9").await.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!(start.elapsed() >= MAX_WAIT);
-        let mut taken = [0; 8];
-        far.read_exact(&mut taken).await.unwrap();
-        assert_eq!(&taken, b"12345678");
+        let mut buffer = [0; 8];
+        far.read_exact(&mut buffer).await.unwrap();
+        assert_eq!(&buffer, b"12345678");
     }
 
     #[tokio::test(start_paused = true)]
@@ -183,11 +183,11 @@ mod tests {
             let (near, mut far) = tokio::io::duplex(16);
             let mut near = client_stream(near);
             let writing = tokio::spawn(async move { near.write_all(&[7; 320]).await });
-            let mut taken = vec![0; bytes_at_once];
+            let mut buffer = vec![0; bytes_at_once];
             // Reads a piece every 16 seconds, until the stream fails.
             for _ in 0..320 / bytes_at_once {
                 tokio::time::sleep(Duration::from_secs(16)).await;
-                if far.read_exact(&mut taken).await.is_err() {
+                if far.read_exact(&mut buffer).await.is_err() {
                     break;
                 }
             }

@@ -27,7 +27,7 @@ use super::{
     GatewayState,
     access_log::{self, AccessLogged, AccessRecord},
     activity::ConnectionActivity,
-    client_addr::ClientAddr,
+    client_addr::{ClientAddr, TrustedProxies},
     client_body::ClientBody,
     client_stream::ClientStream,
     dispatch::Dispatch,
@@ -38,7 +38,6 @@ use super::{
     route_renderer::RouteRenderer,
     router::Routes,
     tracked_response::TrackedResponse,
-    trusted_proxies::TrustedProxies,
 };
 use crate::config::{Config, Limits};
 use drive::{DriveEnd, drive, graceful_shutdown};

@@ -9,9 +9,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{
-    connection_outcome::ConnectionOutcome, log_throttle::LogThrottle, trusted_proxies::TrustedProxies,
-};
+use super::{client_addr::TrustedProxies, connection_outcome::ConnectionOutcome, log_throttle::LogThrottle};
 use crate::config::Limits;
 use portcullis::client_prefix::client_prefix;
 

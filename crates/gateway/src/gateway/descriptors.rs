@@ -44,8 +44,8 @@ pub(super) struct DescriptorShares {
 impl DescriptorShares {
     /// Divides a limit of open files for a number of workers that each accept from a number of listeners.
     pub(super) fn divide(limit: u64, workers: u64, listeners: u64) -> Self {
-        let kept = FILES + workers * (PER_WORKER + listeners);
-        let free = limit.saturating_sub(kept);
+        let reserved = FILES + workers * (PER_WORKER + listeners);
+        let free = limit.saturating_sub(reserved);
         let management = (free / 8).clamp(LEAST / 2, MANAGEMENT);
         let public = (free.saturating_sub(2 * management) / 2).max(LEAST);
         let number = |number| u32::try_from(number).unwrap_or(u32::MAX);

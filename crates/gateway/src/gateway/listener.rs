@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use crate::{
         config::Limits,
-        gateway::{test_support::handler, trusted_proxies::TrustedProxies},
+        gateway::{client_addr::TrustedProxies, test_support::handler},
     };
 
     #[tokio::test]

@@ -114,7 +114,7 @@ struct Content {
     body: tower::RequestBody<ClientBody>,
     progress: Progress,
     limit: Option<u64>,
-    taken: u64,
+    received: u64,
     meter: RateMeter,
     /// The time since when the body waits for the client.
     since: Option<Instant>,
@@ -141,7 +141,7 @@ impl RequestBody {
             body,
             progress: progress.clone(),
             limit,
-            taken: 0,
+            received: 0,
             meter: pace.meter(),
             since: None,
             response_timeout: None,
@@ -155,11 +155,11 @@ impl Content {
         self.progress.0.done.store(true, Ordering::Relaxed);
     }
 
-    fn taken(&mut self, bytes: usize) -> Result<(), BodyError> {
-        self.taken = self.taken.saturating_add(bytes as u64);
+    fn count(&mut self, bytes: usize) -> Result<(), BodyError> {
+        self.received = self.received.saturating_add(bytes as u64);
         self.meter.moved(bytes as u64);
         match self.limit {
-            Some(limit) if self.taken > limit => Err(self.progress.failed(BodyError::TooLarge(limit))),
+            Some(limit) if self.received > limit => Err(self.progress.failed(BodyError::TooLarge(limit))),
             _ => Ok(()),
         }
     }
@@ -195,7 +195,7 @@ impl Content {
                     if self.body.is_end_stream() {
                         self.ends();
                     }
-                    Some(self.taken(data.len()).map(|()| Frame::data(data)))
+                    Some(self.count(data.len()).map(|()| Frame::data(data)))
                 }
                 Err(_trailers) => {
                     self.ends();

@@ -184,9 +184,9 @@ impl Routes {
         let fitting = self.candidates(host, path).ok_or(Denial::NotFound)?;
         // TRACE returns the request as the upstream received it, including credentials of the gateway, to any client
         // (RFC 9110, section 9.3.8). It is never forwarded, whatever its `Max-Forwards`.
-        let taken =
+        let matching =
             (!is_trace(method)).then(|| fitting.clone().find(|at| self.all[*at].allows_method(method)));
-        if let Some(at) = taken.flatten() {
+        if let Some(at) = matching.flatten() {
             let broken = breaks.difference(self.all[at].relaxed);
             return if broken.is_empty() { Ok(at) } else { Err(StrictHttp::violation(broken)) };
         }

@@ -73,11 +73,11 @@ impl SecretsWatcher {
     /// Loads the file, if there is one, and checks the secrets in use if they are in doubt.
     async fn update(&self) -> anyhow::Result<()> {
         let doubts = self.directory.doubts();
-        let taken = match &self.file {
+        let loaded = match &self.file {
             Some(file) => self.take(file).await,
             None => Ok(None),
         };
-        if let Ok(Some(secrets)) = &taken {
+        if let Ok(Some(secrets)) = &loaded {
             tracing::info!(
                 peppers = ?secrets.versions(SecretKind::Pepper),
                 seal_keys = ?secrets.versions(SecretKind::SealKey),
@@ -90,11 +90,11 @@ impl SecretsWatcher {
             let misfits = self.registry.check_secrets(&in_use).await?;
             if misfits.is_empty() {
                 self.directory.secrets_fit(doubts);
-            } else if taken.is_ok() {
+            } else if loaded.is_ok() {
                 anyhow::bail!("{}", misfits.join("; "));
             }
         }
-        taken.map(drop)
+        loaded.map(drop)
     }
 
     fn note_seal_keys(&self) {

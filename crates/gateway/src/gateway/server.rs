@@ -8,6 +8,7 @@ use tokio::runtime;
 
 use super::{
     GatewayState, admin,
+    client_addr::TrustedProxies,
     closing::Closing,
     connection::ConnectionHandler,
     connection_limit::ConnectionLimit,
@@ -18,7 +19,6 @@ use super::{
     secrets_watcher::SecretsWatcher,
     shutdown::{self, Signals},
     store, tls,
-    trusted_proxies::TrustedProxies,
     workers::{ListenerGroup, Workers},
 };
 use crate::config::{self, Config, Report, Step};

@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 
 use super::{
     activity::RequestGuard,
-    h2_write_timeout::{WaitingOn, set_waiting_on},
+    write_timeout::h2_streams::{WaitingOn, set_waiting_on},
 };
 
 /// The size of the largest HTTP/2 frame that every client accepts, in bytes (RFC 9113, section 4.2).

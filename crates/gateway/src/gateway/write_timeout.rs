@@ -1,4 +1,6 @@
-//! The write timeout of a connection. The streams of HTTP/2 have a write timeout each, in [`super::h2_write_timeout`].
+//! The write timeout of a connection. The streams of HTTP/2 have a write timeout each, in [`h2_streams`].
+
+pub(super) mod h2_streams;
 
 use std::{
     future::Future,

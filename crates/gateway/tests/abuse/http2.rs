@@ -187,13 +187,13 @@ fn rapid_reset_ends_its_connection() {
     unharmed("H2X-01", &setup, |gateway| {
         let mut connection = Connection::new(gateway.address);
         let block = h2::block(&fields(&setup, &[]));
-        let (taken, code) = flood(&mut connection, |number| {
+        let (accepted, code) = flood(&mut connection, |number| {
             let stream = 2 * number + 1;
             let mut bytes = h2::frame(HEADERS, END_HEADERS, stream, &block);
             bytes.extend(h2::frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]));
             bytes
         });
-        assert!(taken < FLOOD || code == Some(ENHANCE_YOUR_CALM), "{taken} taken, {code:?}");
+        assert!(accepted < FLOOD || code == Some(ENHANCE_YOUR_CALM), "{accepted} taken, {code:?}");
         assert!(code.is_none_or(|code| code == ENHANCE_YOUR_CALM), "{code:?}");
         assert!(setup.upstream.connections() <= 128 + 1, "no more than streams at once, and the good one's");
     });
@@ -236,8 +236,8 @@ fn empty_frames_use_no_memory() {
         let mut connection = Connection::new(gateway.address);
         connection.send(&h2::frame(HEADERS, 0, 1, &h2::block(&fields(&setup, &[]))));
         let block = h2::block(&[("x-a", &"a".repeat(100))]);
-        let (taken, code) = flood(&mut connection, |_| h2::frame(CONTINUATION, 0, 1, &block));
-        assert!(taken < FLOOD || code.is_some(), "a head has its bound: {taken}, {code:?}");
+        let (accepted, code) = flood(&mut connection, |_| h2::frame(CONTINUATION, 0, 1, &block));
+        assert!(accepted < FLOOD || code.is_some(), "a head has its bound: {accepted}, {code:?}");
     });
 }
 

@@ -80,9 +80,9 @@ fn dripped_content_is_cut() {
     let exchange = drip(&gateway, head.as_bytes(), raw_http::PATIENCE / 2);
     case.check_status(exchange.status());
     assert_eq!(exchange.closed, case.checked().connection.as_deref() == Some("close"), "{}", case.id);
-    let stands = raw_http::exchange(gateway.address, head.as_bytes());
-    case.check_status(stands.status());
-    assert!(stands.closed, "{}", case.id);
+    let exchange = raw_http::exchange(gateway.address, head.as_bytes());
+    case.check_status(exchange.status());
+    assert!(exchange.closed, "{}", case.id);
 }
 
 /// Bytes that arrived quickly buy no time for later ones.
@@ -172,11 +172,11 @@ fn processor(pid: u32) -> u64 {
 fn gateway_recovers_from_few_file_descriptors() {
     let case = case::case("RES-13");
     let setup = Setup::new();
-    let plain = setup.site.command("serve");
+    let plain = setup.installation.command("serve");
     let mut limited = Command::new("sh");
     limited.args(["-c", "ulimit -n 256; exec \"$0\" \"$@\""]).arg(plain.get_program()).args(plain.get_args());
-    limited.current_dir(setup.site.folder.path()).env_remove("RUST_LOG").process_group(0);
-    let gateway = setup.site.start_by(limited);
+    limited.current_dir(setup.installation.folder.path()).env_remove("RUST_LOG").process_group(0);
+    let gateway = setup.installation.start_by(limited);
     let mut clients: Vec<Wire> = (0..1_000).map(|_| Wire::new(gateway.address)).collect();
     assert_eq!(clients[999].read(raw_http::PATIENCE), Some(false), "{}: the last one has no place", case.id);
     let open = fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap().count();
@@ -200,7 +200,7 @@ fn manage(setup: &Setup, method: &str, path: &str, fields: &str, content: &[u8])
     let mut bytes = format!(
         "{method} /v1/api_clients{path} HTTP/1.1\r\nHost: a\r\nX-API-Key: {}\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n{fields}\r\n",
-        setup.site.api_key,
+        setup.installation.api_key,
         content.len()
     )
     .into_bytes();
@@ -295,8 +295,8 @@ fn responses_reveal_nothing_of_other_tenants() {
     for key in [guess.expose(), "junk", ""] {
         let exchange = raw_http::exchange(gateway.address, &with_key(key));
         case.check_status(exchange.status());
-        let told = exchange.first().fields.iter().any(|(name, _)| name.contains("ratelimit"));
-        assert!(!told, "{}: {exchange:?}", case.id);
+        let has_rate_limit = exchange.first().fields.iter().any(|(name, _)| name.contains("ratelimit"));
+        assert!(!has_rate_limit, "{}: {exchange:?}", case.id);
     }
 }
 
@@ -305,9 +305,9 @@ fn responses_reveal_nothing_of_other_tenants() {
 fn log_contains_no_secret_at_any_level() {
     let case = case::case("LOG-02");
     let setup = Setup::with("", "h2c = true", "");
-    let mut command = setup.site.command("serve");
+    let mut command = setup.installation.command("serve");
     command.env("RUST_LOG", "trace");
-    let gateway = setup.site.start_by(command);
+    let gateway = setup.installation.start_by(command);
     for head in case::all().iter().filter(|case| case.raw.is_some()) {
         raw_http::exchange(gateway.address, &setup.bytes(head));
     }
@@ -320,7 +320,7 @@ fn log_contains_no_secret_at_any_level() {
     let mut bytes = format!(
         "PUT {path} HTTP/1.1\r\nHost: a\r\nX-Auth-Token: {}\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n\r\n",
-        setup.site.operator_token,
+        setup.installation.operator_token,
         content.len()
     )
     .into_bytes();
@@ -367,7 +367,7 @@ fn key_is_not_forwarded() {
 fn trusted_proxy_names_the_client() {
     let mut setup = Setup::new();
     let trusting = "[server]\ntrusted_proxies = [\"127.0.0.0/8\"]";
-    setup.site.rewrite(|text| text.replace("[server]", trusting));
+    setup.installation.rewrite(|text| text.replace("[server]", trusting));
     let gateway = setup.start();
     let head = b"GET /v1/public HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6, 192.0.2.2\r\n\
         X-Forwarded-Proto: https\r\nForwarded: for=6.6.6.6\r\n\r\n";
@@ -396,7 +396,7 @@ fn series(address: std::net::SocketAddr) -> Vec<String> {
 fn metric_series_are_bounded() {
     let mut setup = Setup::new();
     let address = crate::process::free_address();
-    setup.site.rewrite(|text| format!("{text}\n[metrics]\naddress = \"{address}\"\n"));
+    setup.installation.rewrite(|text| format!("{text}\n[metrics]\naddress = \"{address}\"\n"));
     let gateway = setup.start();
     let mut wire = Wire::new(gateway.address);
     let mut ask = |number: u32| {
@@ -419,8 +419,8 @@ fn metric_series_are_bounded() {
 fn client_address_is_the_peer_address() {
     let mut setup = Setup::new();
     let port = crate::process::free_address().port();
-    setup.site.rewrite(|text| format!("{text}\n[[listeners]]\naddress = \"[::]:{port}\"\n"));
-    setup.site.address = ([127, 0, 0, 1], port).into();
+    setup.installation.rewrite(|text| format!("{text}\n[[listeners]]\naddress = \"[::]:{port}\"\n"));
+    setup.installation.address = ([127, 0, 0, 1], port).into();
     let gateway = setup.start();
     let head = b"GET /v1/public HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1, 192.0.2.2\r\n\r\n";
     let exchange = raw_http::exchange(gateway.address, head);

@@ -6,14 +6,14 @@ use portcullis::model::{GeneratedKey, KeyPrefix};
 
 use crate::{
     h2::{self, ACK, Connection, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, PING, RST_STREAM},
-    process::{Gateway, Site, free_address},
+    process::{Gateway, Installation, free_address},
     raw_http::{PATIENCE, Wire, exchange, latin},
     upstream::Upstream,
 };
 
 /// A gateway with a route for each kind of denial.
 struct Routes {
-    site: Site,
+    installation: Installation,
     _upstream: Upstream,
 }
 
@@ -68,11 +68,11 @@ surface = "apig"
 "#,
             upstream.address
         );
-        Self { site: Site::from_text(&text, address), _upstream: upstream }
+        Self { installation: Installation::from_text(&text, address), _upstream: upstream }
     }
 
     fn start(&self) -> Gateway {
-        self.site.start()
+        self.installation.start()
     }
 }
 
@@ -176,7 +176,9 @@ fn head_responses_have_no_content_on_http_2_and_http_1() {
 #[test]
 fn timed_out_head_request_is_answered_without_content() {
     let mut routes = Routes::new();
-    routes.site.rewrite(|text| text.replace("target_bytes", "head_timeout = \"300ms\"\ntarget_bytes"));
+    routes
+        .installation
+        .rewrite(|text| text.replace("target_bytes", "head_timeout = \"300ms\"\ntarget_bytes"));
     let gateway = routes.start();
     let mut wire = Wire::new(gateway.address);
     wire.stream.write_all(b"HEAD /key HTTP/1.1\r\nHost: a\r\nX-A: ").unwrap();
@@ -309,7 +311,7 @@ fn denied_expectation_ends_the_connection() {
 fn curl_receives_every_denial_of_a_post_over_http_2() {
     let routes = Routes::new();
     let gateway = routes.start();
-    let large = routes.site.folder.path().join("large");
+    let large = routes.installation.folder.path().join("large");
     std::fs::write(&large, vec![b'x'; 300_000]).unwrap();
     let large = format!("@{}", large.display());
     for content in ["x", &large] {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::{
     case::Case,
-    process::{Gateway, Site, free_address},
+    process::{Gateway, Installation, free_address},
     raw_http::{self, Exchange, Message, latin},
     upstream::{Seen, Upstream},
 };
@@ -56,7 +56,7 @@ const NEVER_BEHIND: [&str; 22] = [
 ];
 
 pub struct Setup {
-    pub site: Site,
+    pub installation: Installation,
     pub upstream: Upstream,
     /// The keys, in the order of the callers.
     pub keys: Vec<String>,
@@ -136,18 +136,18 @@ surface = "apig"
 "#,
             upstream.address
         );
-        let site = Site::from_text(&text, address);
+        let installation = Installation::from_text(&text, address);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let keys = runtime.block_on(make_callers(&site));
-        Self { site, upstream, keys }
+        let keys = runtime.block_on(make_callers(&installation));
+        Self { installation, upstream, keys }
     }
 
     pub fn start(&self) -> Gateway {
-        self.site.start()
+        self.installation.start()
     }
 
     pub fn bytes(&self, case: &Case) -> Vec<u8> {
-        case.bytes(&self.site.address.to_string(), [&self.keys[0], &self.keys[1]])
+        case.bytes(&self.installation.address.to_string(), [&self.keys[0], &self.keys[1]])
     }
 
     /// Returns a valid request with the key of the first caller, to send after an attack.
@@ -157,7 +157,7 @@ surface = "apig"
 
     /// Returns all secrets that only their owners may see.
     pub fn secrets(&self) -> Vec<&str> {
-        let own = [self.site.api_key.as_str(), self.site.operator_token.as_str()];
+        let own = [self.installation.api_key.as_str(), self.installation.operator_token.as_str()];
         self.keys.iter().map(String::as_str).chain(own).collect()
     }
 
@@ -224,10 +224,10 @@ pub fn access(log: &[String]) -> Vec<Value> {
 }
 
 /// Creates the tenants and callers of the cases, and returns the keys.
-async fn make_callers(site: &Site) -> Vec<String> {
+async fn make_callers(installation: &Installation) -> Vec<String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let registry = Sqlite::open(&site.store(), clock.clone()).await.unwrap();
-    let peppers = SecretsFile::load(&site.folder.path().join("data/secrets.toml")).unwrap().peppers();
+    let registry = Sqlite::open(&installation.store(), clock.clone()).await.unwrap();
+    let peppers = SecretsFile::load(&installation.folder.path().join("data/secrets.toml")).unwrap().peppers();
     let actor = Actor::system("test");
     let mut keys = Vec::new();
     for (tenant, id, plan) in CALLERS {

@@ -13,15 +13,15 @@ use portcullis::{
 use reqwest::{Certificate, Client, Response};
 use serde_json::{Value, json};
 
-use crate::process::{PATIENCE, Service, Site, certificate, client, free_address, provider};
+use crate::process::{Installation, PATIENCE, Service, certificate, client, free_address, provider};
 
-/// Creates a site with the admin API. Returns the token that `init` printed, too.
-pub async fn managed(more: &str) -> (Site, SocketAddr, String) {
+/// Creates an installation with the admin API. Returns the token that `init` printed, too.
+pub async fn managed(more: &str) -> (Installation, SocketAddr, String) {
     let (service, admin) = (Service::echo().await, free_address());
-    let mut site = Site::with(service.address, "api_key = true\nlock = true", "", more);
-    site.rewrite(|text| format!("{text}\n[admin]\naddress = \"{admin}\"\n"));
-    let token = shown(&site.init());
-    (site, admin, token)
+    let mut installation = Installation::with(service.address, "api_key = true\nlock = true", "", more);
+    installation.rewrite(|text| format!("{text}\n[admin]\naddress = \"{admin}\"\n"));
+    let token = shown(&installation.init());
+    (installation, admin, token)
 }
 
 fn shown(text: &str) -> String {
@@ -44,8 +44,8 @@ async fn ask(admin: SocketAddr, token: &str, method: &str, path: &str, body: Opt
 
 #[tokio::test]
 async fn admin_api_is_served_on_its_own_listener_only() {
-    let (site, admin, token) = managed("").await;
-    let gateway = site.start();
+    let (installation, admin, token) = managed("").await;
+    let gateway = installation.start();
     let status = ask(admin, &token, "GET", "/status", None).await;
     assert_eq!(status.status(), 200);
     let status: Value = status.json().await.unwrap();
@@ -69,8 +69,8 @@ async fn admin_api_is_served_on_its_own_listener_only() {
 
 #[tokio::test]
 async fn key_is_denied_after_an_awaited_deletion() {
-    let (site, admin, token) = managed("").await;
-    let gateway = site.start();
+    let (installation, admin, token) = managed("").await;
+    let gateway = installation.start();
     let keys = "/tenants/demo/callers/5bc2be68-7498-4853-aa64-4be0ca62934e/keys";
     for _ in 0..20 {
         let made: Value = ask(admin, &token, "POST", keys, Some(json!({}))).await.json().await.unwrap();
@@ -84,14 +84,14 @@ async fn key_is_denied_after_an_awaited_deletion() {
         assert_eq!((gone.status().as_u16(), status().await.as_u16()), (204, 401));
     }
     let changes = "/changes?actor=init&limit=1";
-    let told: Value = ask(admin, &token, "GET", changes, None).await.json().await.unwrap();
-    assert_eq!(told["items"][0]["hash"].as_str().unwrap().len(), 64);
+    let page: Value = ask(admin, &token, "GET", changes, None).await.json().await.unwrap();
+    assert_eq!(page["items"][0]["hash"].as_str().unwrap().len(), 64);
 }
 
 #[tokio::test]
 async fn full_public_listener_leaves_the_admin_listener_free() {
-    let (site, admin, token) = managed("limits.connections = 2").await;
-    let gateway = site.start();
+    let (installation, admin, token) = managed("limits.connections = 2").await;
+    let gateway = installation.start();
     let _held: Vec<_> = (0..2).map(|_| TcpStream::connect(gateway.address).unwrap()).collect();
     while client().get(gateway.url("/x")).send().await.is_ok() {}
     assert_eq!(ask(admin, &token, "GET", "/status", None).await.status(), 200);
@@ -100,37 +100,37 @@ async fn full_public_listener_leaves_the_admin_listener_free() {
 #[tokio::test]
 async fn gateway_without_administrators_serves_and_warns() {
     let service = Service::echo().await;
-    let mut site = Site::new(service.address, "");
+    let mut installation = Installation::new(service.address, "");
     let admin = free_address();
-    site.rewrite(|text| format!("{text}\n[admin]\naddress = \"{admin}\"\n"));
-    let unmanaged = async |site: &Site| {
-        let gateway = site.start();
+    installation.rewrite(|text| format!("{text}\n[admin]\naddress = \"{admin}\"\n"));
+    let unmanaged = async |installation: &Installation| {
+        let gateway = installation.start();
         let stranger = ask(admin, "pca_nobody", "GET", "/status", None).await;
         assert_eq!(stranger.status(), 401);
         assert_eq!(gateway.get("/").send().await.unwrap().status(), 200, "traffic does not depend on it");
         let log = gateway.end();
         assert!(log.iter().any(|line| line.contains("ERROR") && line.contains("portcullis init")), "{log:?}");
     };
-    unmanaged(&site).await;
+    unmanaged(&installation).await;
 
     // The store has tenants already: only an administrator is created.
-    let made = site.init();
+    let made = installation.init();
     let token = shown(&made);
     assert!(token.starts_with("pca_") && !made.contains("API key") && !made.contains("API client"), "{made}");
-    assert!(shown(&site.init()).is_empty(), "there is one");
-    let gateway = site.start();
+    assert!(shown(&installation.init()).is_empty(), "there is one");
+    let gateway = installation.start();
     assert_eq!(ask(admin, &token, "GET", "/status", None).await.status(), 200);
     drop(gateway);
 
     // A user who can run `init` can restore the access of the owner.
-    let store = Sqlite::open(&site.store(), Arc::new(SystemClock::new())).await.unwrap();
+    let store = Sqlite::open(&installation.store(), Arc::new(SystemClock::new())).await.unwrap();
     let (tenant, id) = ("administration".parse().unwrap(), "portcullis-owner".parse().unwrap());
     let edit = CallerEdit { status: Some(Status::Disabled), ..CallerEdit::default() };
     store.update_caller(&tenant, &id, None, edit, &Actor::system("test")).await.unwrap();
     store.close().await;
-    unmanaged(&site).await;
-    let again = shown(&site.init());
-    let _gateway = site.start();
+    unmanaged(&installation).await;
+    let again = shown(&installation.init());
+    let _gateway = installation.start();
     for token in [&token, &again] {
         assert_eq!(ask(admin, token, "GET", "/status", None).await.status(), 200);
     }
@@ -138,31 +138,31 @@ async fn gateway_without_administrators_serves_and_warns() {
 
 #[tokio::test]
 async fn init_adds_only_an_administrator_key_to_an_existing_store() {
-    let (site, admin, token) = managed("").await;
-    let gateway = site.start();
+    let (installation, admin, token) = managed("").await;
+    let gateway = installation.start();
     let own = json!({ "id": "own", "name": "Own" });
     assert_eq!(ask(admin, &token, "POST", "/tenants", Some(own)).await.status(), 201);
-    let told: Value = ask(admin, &token, "GET", "/status", None).await.json().await.unwrap();
-    let key = told["caller"]["key"].as_str().unwrap().to_owned();
+    let status: Value = ask(admin, &token, "GET", "/status", None).await.json().await.unwrap();
+    let key = status["caller"]["key"].as_str().unwrap().to_owned();
     drop(gateway);
-    let store = Sqlite::open(&site.store(), Arc::new(SystemClock::new())).await.unwrap();
+    let store = Sqlite::open(&installation.store(), Arc::new(SystemClock::new())).await.unwrap();
     let tenant = "administration".parse().unwrap();
     store.delete_credential(&tenant, &key.parse().unwrap(), None, &Actor::system("test")).await.unwrap();
     let before = store.changes(0, u32::MAX).await.unwrap().len() as u64;
     store.close().await;
-    let made = site.init();
+    let made = installation.init();
     assert!(!shown(&made).is_empty() && !made.contains("API key"), "{made}");
-    let store = Sqlite::open(&site.store(), Arc::new(SystemClock::new())).await.unwrap();
+    let store = Sqlite::open(&installation.store(), Arc::new(SystemClock::new())).await.unwrap();
     let changes = store.changes(before, u32::MAX).await.unwrap();
     assert_eq!(changes.len(), 1, "only its key: {changes:?}");
 }
 
 #[tokio::test]
 async fn admin_api_is_served_over_tls() {
-    let (mut site, admin, token) = managed("").await;
-    let (chain, key, pem) = certificate(site.folder.path());
-    site.rewrite(|text| format!("{text}tls = {{ certificate = {chain:?}, key = {key:?} }}\n"));
-    let _gateway = site.start();
+    let (mut installation, admin, token) = managed("").await;
+    let (chain, key, pem) = certificate(installation.folder.path());
+    installation.rewrite(|text| format!("{text}tls = {{ certificate = {chain:?}, key = {key:?} }}\n"));
+    let _gateway = installation.start();
     provider();
     let root = Certificate::from_pem(pem.as_bytes()).unwrap();
     let client =

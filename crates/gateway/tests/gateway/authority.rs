@@ -57,8 +57,8 @@ impl PendingRequest {
 
 #[tokio::test]
 async fn credential_revoked_during_upload_changes_nothing() {
-    let (site, admin, token) = managed("").await;
-    let gateway = site.start();
+    let (installation, admin, token) = managed("").await;
+    let gateway = installation.start();
     let key_of = async |tenant: &str, caller: &str| {
         let keys = format!("/tenants/{tenant}/callers/{caller}/keys");
         let (status, made) = ask(admin, &token, "POST", &keys, Some(json!({}))).await;
@@ -66,7 +66,8 @@ async fn credential_revoked_during_upload_changes_nothing() {
         let id = made["id"].as_str().unwrap();
         (made["key"].as_str().unwrap().to_owned(), format!("/tenants/{tenant}/keys/{id}?wait=10"))
     };
-    let last = async || ask(admin, &token, "GET", "/status", None).await.1["applied"].as_u64().unwrap();
+    let last =
+        async || ask(admin, &token, "GET", "/status", None).await.1["applied_change"].as_u64().unwrap();
     for (address, target, tenant, caller, field, content) in [
         (gateway.address, "/v1/api_keys", "demo", CLIENT, "x-api-key: ", "{}"),
         (gateway.address, "/v1/api_clients", "demo", CLIENT, "x-api-key: ", "{}"),
@@ -93,18 +94,19 @@ async fn credential_revoked_during_upload_changes_nothing() {
 /// Sends a signed request once. Returns its status and its body.
 async fn signed(gateway: &Gateway, key: &str, secret: &str) -> (u16, Value) {
     let now = Timestamp::now();
-    let get = Sign { key, secret, method: "GET", target: "/orders", content: "", at: now, told: false };
+    let get =
+        Sign { key, secret, method: "GET", target: "/orders", content: "", at: now, hash_header: false };
     send(gateway, "GET", "/orders", get.fields(gateway), "").await
 }
 
 #[tokio::test]
 async fn app_signs_with_the_secret_just_returned() {
-    let (mut site, _, _) = managed("").await;
-    site.rewrite(|text| text.replace("api_key = true", "signature = true"));
-    let gateway = site.start();
+    let (mut installation, _, _) = managed("").await;
+    installation.rewrite(|text| text.replace("api_key = true", "signature = true"));
+    let gateway = installation.start();
     let manage = async |method: &str, target: &str, body: &str| -> (u16, Value) {
         let request = client().request(method.parse().unwrap(), gateway.url(target));
-        let request = request.header("x-auth-token", &site.operator_token);
+        let request = request.header("x-auth-token", &installation.operator_token);
         let answer =
             request.header("content-type", "application/json").body(body.to_owned()).send().await.unwrap();
         let status = answer.status().as_u16();
@@ -130,8 +132,8 @@ async fn app_signs_with_the_secret_just_returned() {
 
 #[tokio::test]
 async fn cross_site_browser_request_is_denied_without_lockout() {
-    let (site, admin, token) = managed("").await;
-    let _gateway = site.start();
+    let (installation, admin, token) = managed("").await;
+    let _gateway = installation.start();
     let status = async |fields: &[(&str, &str)], key: &str| {
         let url = format!("http://{admin}/admin/v1/status");
         let request =
@@ -154,9 +156,9 @@ async fn cross_site_browser_request_is_denied_without_lockout() {
 
 #[tokio::test]
 async fn admin_listener_accepts_configured_names() {
-    let (mut site, admin, token) = managed("").await;
-    site.rewrite(|text| format!("{text}hosts = [\"admin.example.com\"]\n"));
-    let gateway = site.start();
+    let (mut installation, admin, token) = managed("").await;
+    installation.rewrite(|text| format!("{text}hosts = [\"admin.example.com\"]\n"));
+    let gateway = installation.start();
     let url = format!("http://{admin}/admin/v1/status");
     for (host, expected) in
         [("admin.example.com", 200), ("Admin.Example.Com:8443", 200), ("example.com", 421)]
@@ -165,17 +167,17 @@ async fn admin_listener_accepts_configured_names() {
         assert_eq!(answer.status(), expected, "{host}");
     }
     drop(gateway);
-    site.rewrite(|text| text.replace("admin.example.com", "admin.example.com:9001"));
-    let output = site.command("check").output().unwrap();
+    installation.rewrite(|text| text.replace("admin.example.com", "admin.example.com:9001"));
+    let output = installation.command("check").output().unwrap();
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("admin.hosts"));
 }
 
 #[tokio::test]
 async fn documentation_redirect_stays_on_the_host() {
-    let (mut site, admin, _) = managed("").await;
-    site.rewrite(|text| format!("{text}\n[[routes]]\npath = \"/manual\"\nsurface = \"docs\"\n"));
-    let gateway = site.start();
+    let (mut installation, admin, _) = managed("").await;
+    installation.rewrite(|text| format!("{text}\n[[routes]]\npath = \"/manual\"\nsurface = \"docs\"\n"));
+    let gateway = installation.start();
     provider();
     let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
     let client = client.unwrap();
@@ -207,9 +209,9 @@ async fn documentation_redirect_stays_on_the_host() {
 #[test]
 fn key_expiry_in_the_past_has_its_own_exit_status() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (site, ..) = runtime.block_on(managed(""));
+    let (installation, ..) = runtime.block_on(managed(""));
     let arguments = format!("key create --tenant demo {CLIENT} --not-after 2020-01-01T00:00:00Z");
-    let output = site.command(&arguments).output().unwrap();
+    let output = installation.command(&arguments).output().unwrap();
     let why = String::from_utf8_lossy(&output.stderr);
     assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(3), true), "{why}");
     assert!(why.contains("#/not_after"), "{why}");

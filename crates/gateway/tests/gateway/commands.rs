@@ -4,7 +4,7 @@ use std::{fs, net::TcpListener};
 
 use serde_json::Value;
 
-use crate::process::{Site, certificate, free_address, portcullis};
+use crate::process::{Installation, certificate, free_address, portcullis};
 
 fn stderr(output: &std::process::Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -74,35 +74,40 @@ fn check_reads_certificates() {
 
 #[test]
 fn serve_reports_startup_failures() {
-    let site = Site::new(free_address(), "");
-    let taken = TcpListener::bind(site.address).unwrap();
-    let output = site.command("serve").output().unwrap();
+    let installation = Installation::new(free_address(), "");
+    let listener = TcpListener::bind(installation.address).unwrap();
+    let output = installation.command("serve").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains(&format!("cannot listen on {}", site.address)), "{}", stderr(&output));
-    drop(taken);
+    assert!(
+        stderr(&output).contains(&format!("cannot listen on {}", installation.address)),
+        "{}",
+        stderr(&output)
+    );
+    drop(listener);
 
-    fs::remove_file(site.folder.path().join("data/secrets.toml")).unwrap();
-    let output = site.command("serve").output().unwrap();
+    fs::remove_file(installation.folder.path().join("data/secrets.toml")).unwrap();
+    let output = installation.command("serve").output().unwrap();
     assert!(stderr(&output).contains("data/secrets.toml does not exist"), "{}", stderr(&output));
 }
 
 #[test]
 fn serve_names_an_invalid_store() {
-    let site = Site::new(free_address(), "");
-    fs::write(site.store(), "this is no database, however long one looks at it ".repeat(100)).unwrap();
+    let installation = Installation::new(free_address(), "");
+    fs::write(installation.store(), "this is no database, however long one looks at it ".repeat(100))
+        .unwrap();
     for other in ["data/portcullis.db-wal", "data/portcullis.db-shm"] {
-        let _ = fs::remove_file(site.folder.path().join(other));
+        let _ = fs::remove_file(installation.folder.path().join(other));
     }
-    let output = site.command("serve").output().unwrap();
+    let output = installation.command("serve").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("store data/portcullis.db"), "{}", stderr(&output));
 }
 
 #[test]
 fn audit_verifies_the_store_and_lists_changes() {
-    let site = Site::new(free_address(), "");
+    let installation = Installation::new(free_address(), "");
     let run = |words: &str| {
-        let output = site.command(words).output().unwrap();
+        let output = installation.command(words).output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout.clone()).unwrap(), stderr(&output))
     };
     let (code, proven, _) = run("audit verify");
@@ -110,11 +115,11 @@ fn audit_verifies_the_store_and_lists_changes() {
     let head = proven.lines().last().and_then(|line| line.strip_prefix("head ")).unwrap();
     assert_eq!(run(&format!("audit verify --head {head}")).0, Some(0));
     let (number, hash) = head.split_once(':').unwrap();
-    for (kept, what) in [
+    for (head, what) in [
         (format!("{number}:{}", hash.chars().rev().collect::<String>()), "the log was rewritten"),
         (format!("{}:{hash}", number.parse::<u64>().unwrap() + 1), "the log was truncated"),
     ] {
-        let (code, _, why) = run(&format!("audit verify --head {kept}"));
+        let (code, _, why) = run(&format!("audit verify --head {head}"));
         assert_eq!(code, Some(1));
         assert!(why.contains(what), "{why}");
     }
@@ -124,10 +129,10 @@ fn audit_verifies_the_store_and_lists_changes() {
 
     let (code, list, _) = run("audit list --json");
     assert_eq!(code, Some(0));
-    let told: Vec<Value> = list.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(told.len(), number.parse::<usize>().unwrap());
-    assert!(told.iter().any(|change| change["kind"] == "credential" && change["before"].is_null()));
-    let app = told.iter().find(|change| change["after"]["kind"]["app"].is_object()).unwrap();
+    let changes: Vec<Value> = list.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(changes.len(), number.parse::<usize>().unwrap());
+    assert!(changes.iter().any(|change| change["kind"] == "credential" && change["before"].is_null()));
+    let app = changes.iter().find(|change| change["after"]["kind"]["app"].is_object()).unwrap();
     assert!(
         app["after"]["kind"]["app"]["secret"].is_null() && app["after"]["kind"]["app"]["key"].is_string()
     );
@@ -136,19 +141,19 @@ fn audit_verifies_the_store_and_lists_changes() {
     assert_eq!(page.lines().count(), 2);
     assert!(page.lines().next().unwrap().trim_start().starts_with("2 "), "{page}");
 
-    fs::remove_dir_all(site.folder.path().join("data")).unwrap();
+    fs::remove_dir_all(installation.folder.path().join("data")).unwrap();
     let (code, _, why) = run("audit verify");
     assert_eq!(code, Some(1));
     assert!(why.contains("store data/portcullis.db does not exist"), "{why}");
-    assert!(!site.store().exists());
+    assert!(!installation.store().exists());
 }
 
 #[test]
 fn init_does_not_replace_secrets_that_the_store_needs() {
-    let site = Site::new(free_address(), "");
-    let secrets = site.folder.path().join("data/secrets.toml");
+    let installation = Installation::new(free_address(), "");
+    let secrets = installation.folder.path().join("data/secrets.toml");
     fs::remove_file(&secrets).unwrap();
-    let output = site.command("init").output().unwrap();
+    let output = installation.command("init").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("does not exist"), "{}", stderr(&output));
     assert!(!secrets.exists());
@@ -163,18 +168,18 @@ async fn interrupted_first_start_is_resumed() {
             "store.path = \"data/portcullis.db\"\nsecrets.file = \"data/secrets.toml\"\n\
              listeners = [{{ address = \"{address}\" }}]\n[[routes]]\npath = \"/\"\nsurface = \"discue\"\n"
         );
-        let site = Site::uninitialised(&text, address);
-        let mut first = site.command("init").stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let installation = Installation::uninitialised(&text, address);
+        let mut first = installation.command("init").stdout(std::process::Stdio::piped()).spawn().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(millis));
         let _ = first.kill();
         let shown = String::from_utf8(first.wait_with_output().unwrap().stdout).unwrap();
-        let again = site.init();
+        let again = installation.init();
         let keys: Vec<&str> = shown
             .split_whitespace()
             .chain(again.split_whitespace())
             .filter(|word| word.starts_with("pcl_"))
             .collect();
-        let gateway = site.start();
+        let gateway = installation.start();
         let mut accepted = 0;
         for key in &keys {
             let status =
@@ -190,10 +195,10 @@ async fn interrupted_first_start_is_resumed() {
 fn files_of_init_are_private() {
     use std::os::unix::fs::PermissionsExt;
 
-    let site = Site::new(free_address(), "");
+    let installation = Installation::new(free_address(), "");
     for file in ["data/secrets.toml", "data/portcullis.db"] {
-        let mode = fs::metadata(site.folder.path().join(file)).unwrap().permissions().mode();
+        let mode = fs::metadata(installation.folder.path().join(file)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
-    assert!(site.api_key.starts_with("pcl_") && site.operator_token.starts_with("pco_"));
+    assert!(installation.api_key.starts_with("pcl_") && installation.operator_token.starts_with("pco_"));
 }

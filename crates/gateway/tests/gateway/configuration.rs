@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     admin::managed,
-    process::{Service, Site, free_address},
+    process::{Installation, Service, free_address},
 };
 
 const CLIENT: &str = "5bc2be68-7498-4853-aa64-4be0ca62934e";
@@ -54,8 +54,8 @@ async fn guarded_route_covers_every_spelling_of_its_path() {
          [[routes]]\npath = \"/a%2Bb\"\nupstream = \"up\"\npolicies.api_key = true\n\
          [[routes]]\nhost = \"B\u{fc}cher.example.\"\npath = \"/\"\nupstream = \"up\"\npolicies.api_key = true\n"
     );
-    let site = Site::from_text(&text, address);
-    let gateway = site.start();
+    let installation = Installation::from_text(&text, address);
+    let gateway = installation.start();
     let status = |path: &str, host: &str| {
         let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         let answer = gateway.raw(head.as_bytes());
@@ -82,7 +82,7 @@ async fn guarded_route_covers_every_spelling_of_its_path() {
 
 #[test]
 fn every_command_reports_all_configuration_errors() {
-    let site = Site::uninitialised(
+    let installation = Installation::uninitialised(
         &minimal(
             "[server]\nthreads = \"many\"\n[upstreams.up]\naddress = \"${SERVICE}:80\"\n\
              [[routes]]\npath = \"/w/*\"\nupstream = \"up\"\n[[routes]]\npath = \"/a\"\nupstream = \"gone\"\n",
@@ -90,7 +90,7 @@ fn every_command_reports_all_configuration_errors() {
         free_address(),
     );
     for command in ["check", "serve", "init", "tenant list"] {
-        let (code, out, error) = run(&mut site.command(command));
+        let (code, out, error) = run(&mut installation.command(command));
         assert_eq!((code, &*out), (Some(1), ""), "{command}");
         let lines: Vec<_> = error.lines().filter(|line| !line.contains(": warning: ")).collect();
         let expected = [
@@ -103,21 +103,21 @@ fn every_command_reports_all_configuration_errors() {
         for (line, (place, what)) in lines.iter().zip(expected) {
             assert!(line.starts_with(place) && line.contains(what), "{command}: {line}");
         }
-        assert!(!site.folder.path().join("data").exists(), "{command} made something");
+        assert!(!installation.folder.path().join("data").exists(), "{command} made something");
     }
 }
 
 #[test]
 fn warnings_fail_a_strict_check_only() {
     let more = "upstreams.idle.address = \"127.0.0.1:9\"\n[[routes]]\npath = \"/docs\"\nsurface = \"docs\"\n";
-    let site = Site::uninitialised(&minimal(more), free_address());
-    site.init();
-    let (code, out, error) = run(&mut site.command("check"));
+    let installation = Installation::uninitialised(&minimal(more), free_address());
+    installation.init();
+    let (code, out, error) = run(&mut installation.command("check"));
     assert_eq!(code, Some(0), "{error}");
     assert!(out.contains("1 route, 1 upstream,") && out.trim_end().ends_with(": 1 warning"), "{out}");
     assert_eq!(error.lines().count(), 1);
     assert!(error.starts_with("gateway.toml:4:11: warning: no route uses the upstream \"idle\""), "{error}");
-    let (code, out, error) = run(&mut site.command("check --strict"));
+    let (code, out, error) = run(&mut installation.command("check --strict"));
     assert_eq!((code, &*out), (Some(1), ""));
     assert!(error.contains("no route uses the upstream \"idle\""), "{error}");
 }
@@ -125,24 +125,24 @@ fn warnings_fail_a_strict_check_only() {
 #[test]
 fn check_reports_missing_secrets_and_a_missing_store() {
     let routes = "[[routes]]\npath = \"/docs\"\nsurface = \"docs\"\n";
-    let mut site = Site::uninitialised(&minimal(routes), free_address());
-    let (code, _, error) = run(&mut site.command("check"));
+    let mut installation = Installation::uninitialised(&minimal(routes), free_address());
+    let (code, _, error) = run(&mut installation.command("check"));
     assert_eq!(code, Some(0));
     assert!(error.contains("gateway.toml:1:14: warning: the folder data does not exist yet"), "{error}");
     assert!(error.contains("gateway.toml:2:16: warning: data/secrets.toml does not exist yet"), "{error}");
-    assert_eq!(run(&mut site.command("check --strict")).0, Some(1));
+    assert_eq!(run(&mut installation.command("check --strict")).0, Some(1));
 
-    site.init();
-    assert_eq!(run(&mut site.command("check --strict")).0, Some(0));
-    fs::remove_file(site.folder.path().join("data/secrets.toml")).unwrap();
-    let (code, _, error) = run(&mut site.command("check"));
+    installation.init();
+    assert_eq!(run(&mut installation.command("check --strict")).0, Some(0));
+    fs::remove_file(installation.folder.path().join("data/secrets.toml")).unwrap();
+    let (code, _, error) = run(&mut installation.command("check"));
     assert_eq!(code, Some(1));
     assert!(error.contains("gateway.toml:2:16: data/secrets.toml does not exist"), "{error}");
 
-    site.rewrite(|text| {
+    installation.rewrite(|text| {
         text.replace("data/portcullis.db", "gateway.toml/x.db").replace("data/secrets", "~/secrets")
     });
-    let (code, _, error) = run(&mut site.command("check"));
+    let (code, _, error) = run(&mut installation.command("check"));
     assert_eq!(code, Some(1));
     assert!(error.contains("gateway.toml:1:14: gateway.toml/x.db cannot be created"), "{error}");
     assert!(error.contains("gateway.toml:2:16: ~ is not expanded"), "{error}");
@@ -197,17 +197,17 @@ fn installation_in_the_working_directory_is_not_ignored() {
 
 #[tokio::test]
 async fn configured_plan_is_read_only() {
-    let (mut site, admin, token) = managed("").await;
+    let (mut installation, admin, token) = managed("").await;
     let set = "plan set demo --limit name=hour,quota=5,window=3600";
     for words in [set, "plan delete demo"] {
-        let (code, _, error) = run(&mut site.command(words));
+        let (code, _, error) = run(&mut installation.command(words));
         assert_eq!(code, Some(3), "{error}");
         assert!(
             error.contains("409 Conflict") && error.contains("the configuration file gateway.toml"),
             "{error}"
         );
     }
-    let gateway = site.start();
+    let gateway = installation.start();
     let url = format!("http://{admin}/admin/v1/plans/demo");
     let put = crate::process::client().put(url).bearer_auth(&token).header("if-match", "*");
     let answer = put.json(&serde_json::json!({ "limits": [] })).send().await.unwrap();
@@ -217,39 +217,41 @@ async fn configured_plan_is_read_only() {
     gateway.end();
 
     // An edited file overrides the store, and the change is logged.
-    site.rewrite(|text| text.replace("quota = 20000", "quota = 7"));
-    let lines = site.start().end();
+    installation.rewrite(|text| text.replace("quota = 20000", "quota = 7"));
+    let lines = installation.start().end();
     let replaced = lines.iter().find(|line| line.contains("plan replaced")).unwrap();
     assert!(replaced.contains("20000 per 3600 s") && replaced.contains("hour: 7 per 3600 s"), "{replaced}");
-    let lines = site.start().end();
+    let lines = installation.start().end();
     assert!(!lines.iter().any(|line| line.contains("plan replaced")), "{lines:?}");
 
     // A plan that the file no longer defines stays, and can be changed like any other plan.
-    site.rewrite(|text| {
+    installation.rewrite(|text| {
         let (head, rest) = text.split_once("[[plans]]").unwrap();
         format!("{head}{}", &rest[rest.find("[upstreams.up]").unwrap()..])
     });
-    let (code, _, error) = run(&mut site.command(set));
+    let (code, _, error) = run(&mut installation.command(set));
     assert_eq!(code, Some(0), "{error}");
-    site.start().end();
-    assert!(run(&mut site.command("plan show demo --json")).1.contains("\"quota\":5"));
+    installation.start().end();
+    assert!(run(&mut installation.command("plan show demo --json")).1.contains("\"quota\":5"));
 }
 
 #[tokio::test]
 async fn lock_that_no_route_enforces_is_rejected_or_warned_about() {
-    let (mut site, _, _) = managed("").await;
+    let (mut installation, _, _) = managed("").await;
     let on_path = "lock acquire --path /orders/7 --reason counting";
     let on_caller = format!("lock acquire --caller {CLIENT} --reason moving --json");
-    let (code, _, error) = run(&mut site.command(on_path));
+    let (code, _, error) = run(&mut installation.command(on_path));
     assert_eq!(code, Some(0), "{error}");
-    let (code, _, error) = run(&mut site.command("lock acquire --path /v1/api_keys --reason counting"));
+    let (code, _, error) =
+        run(&mut installation.command("lock acquire --path /v1/api_keys --reason counting"));
     assert_eq!(code, Some(3), "a surface looks at no locks on paths: {error}");
 
-    site.rewrite(|text| text.replace("lock = true", "lock = false"));
-    let (code, out, error) = run(&mut site.command("lock acquire --path /invoices --reason counting"));
+    installation.rewrite(|text| text.replace("lock = true", "lock = false"));
+    let (code, out, error) =
+        run(&mut installation.command("lock acquire --path /invoices --reason counting"));
     assert_eq!((code, &*out), (Some(3), ""));
     assert!(error.contains("no route there looks at locks"), "{error}");
-    let (code, out, error) = run(&mut site.command(&on_caller));
+    let (code, out, error) = run(&mut installation.command(&on_caller));
     assert_eq!(code, Some(0), "{error}");
     assert!(error.contains("warning: No route has the policy `lock`"), "{error}");
     let lock: Value = serde_json::from_str(&out).unwrap();
@@ -258,8 +260,8 @@ async fn lock_that_no_route_enforces_is_rejected_or_warned_about() {
 
 #[tokio::test]
 async fn lock_warning_names_routes_that_cannot_enforce_it() {
-    let (mut site, _, _) = managed("").await;
-    site.rewrite(|text| {
+    let (mut installation, _, _) = managed("").await;
+    installation.rewrite(|text| {
         format!(
             "{text}\n[[routes]]\nname = \"anonymous\"\npath = \"/open\"\nupstream = \"up\"\npolicies.lock = true\n\
              [[routes]]\nname = \"reading\"\npath = \"/read\"\nmethods = [\"GET\"]\nupstream = \"up\"\n\
@@ -282,7 +284,7 @@ async fn lock_warning_names_routes_that_cannot_enforce_it() {
         ("--caller 14b399ac-967f-4115-bb62-c0346b4537e9", "without the policy `lock`: `apps`"),
         ("--caller demo-operator", "no route admits callers of the kind operator"),
     ] {
-        let (code, _, error) = run(&mut site.command(&format!("lock acquire {target} --reason x")));
+        let (code, _, error) = run(&mut installation.command(&format!("lock acquire {target} --reason x")));
         assert_eq!(code, Some(0), "{target}: {error}");
         assert_eq!(error.contains("warning"), !warning.is_empty(), "{target}: {error}");
         assert!(error.contains(warning), "{target}: {error}");
@@ -297,13 +299,13 @@ fn empty_lists_of_methods_sources_and_kinds_are_errors() {
         "policies.api_key = { caller_kinds = [] }",
         "policies.signature = { caller_kinds = [] }",
     ] {
-        let site = Site::uninitialised(
+        let installation = Installation::uninitialised(
             &minimal(&format!(
                 "upstreams.up.address = \"127.0.0.1:9\"\n[[routes]]\npath = \"/\"\nupstream = \"up\"\n{lists}\n"
             )),
             free_address(),
         );
-        let (code, out, error) = run(&mut site.command("check"));
+        let (code, out, error) = run(&mut installation.command("check"));
         assert_eq!(code, Some(1), "{lists}: {out} {error}");
         assert!(format!("{out}{error}").contains("an empty list names nothing"), "{lists}: {out} {error}");
     }
@@ -311,14 +313,16 @@ fn empty_lists_of_methods_sources_and_kinds_are_errors() {
 
 #[test]
 fn init_shows_requests_for_configured_routes() {
-    let none =
-        Site::uninitialised(&minimal("[[routes]]\npath = \"/docs\"\nsurface = \"docs\"\n"), free_address());
+    let none = Installation::uninitialised(
+        &minimal("[[routes]]\npath = \"/docs\"\nsurface = \"docs\"\n"),
+        free_address(),
+    );
     let shown = none.init();
     assert!(shown.contains("API key") && shown.contains("shown only once"), "{shown}");
     assert!(shown.contains("portcullis serve --config gateway.toml"), "{shown}");
     assert!(!shown.contains("curl"), "{shown}");
 
-    let some = Site::uninitialised(
+    let some = Installation::uninitialised(
         &minimal(
             "upstreams.up.address = \"127.0.0.1:9\"\n[[routes]]\npath = \"/open\"\nupstream = \"up\"\n\
              [[routes]]\npath = \"/orders\"\nhost = \"a.example\"\nupstream = \"up\"\n\

@@ -5,10 +5,10 @@ use std::{net::SocketAddr, time::Instant};
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::process::{Gateway, PATIENCE, Service, Site, client, free_address, values};
+use crate::process::{Gateway, Installation, PATIENCE, Service, client, free_address, values};
 
 struct Setup {
-    site: Site,
+    installation: Installation,
     gateway: Gateway,
     admin: SocketAddr,
     administrator: String,
@@ -28,17 +28,17 @@ impl Setup {
             service.address,
             routes.iter().map(route).collect::<String>(),
         );
-        let mut site = Site::uninitialised(&text, address);
-        let made = site.init();
+        let mut installation = Installation::uninitialised(&text, address);
+        let made = installation.init();
         let shown = |label: &str| {
             let line = made.lines().find(|line| line.trim_start().starts_with(label));
             line.and_then(|line| line.split_whitespace().last()).unwrap_or_default().to_owned()
         };
-        (site.api_key, site.operator_token) = (shown("API key"), shown("Operator token"));
+        (installation.api_key, installation.operator_token) = (shown("API key"), shown("Operator token"));
         let administrator = made.split_whitespace().find(|word| word.starts_with("pca_")).unwrap();
         let administrator = administrator.trim_matches('\'').to_owned();
-        let gateway = site.start();
-        Self { site, gateway, admin, administrator, _service: service }
+        let gateway = installation.start();
+        Self { installation, gateway, admin, administrator, _service: service }
     }
 
     async fn manage(&self, method: Method, path: &str, body: Value) -> (StatusCode, Value) {
@@ -58,7 +58,7 @@ impl Setup {
     async fn becomes(&self, method: Method, path: &str, status: u16) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let (found, said) = self.call(method.clone(), path, &self.site.api_key).await;
+            let (found, said) = self.call(method.clone(), path, &self.installation.api_key).await;
             if found == status {
                 return said;
             }
@@ -71,7 +71,7 @@ impl Setup {
 async fn management_keys_are_403_unless_the_route_names_them() {
     let named = "api_key = { caller_kinds = [\"api_client\", \"app\", \"operator\"] }";
     let setup = Setup::new(&[("/", "api_key = true"), ("/named", named)], "").await;
-    let (key, operator) = (&*setup.site.api_key, &*setup.site.operator_token);
+    let (key, operator) = (&*setup.installation.api_key, &*setup.installation.operator_token);
     for (path, key, expected) in [
         ("/", key, 200),
         ("/", operator, 403),
@@ -93,28 +93,28 @@ async fn lapsed_tenant_is_402_unless_the_route_admits_it() {
     let admits = "api_key = true\nlapsed_subscriptions = \"allow\"";
     let setup = Setup::new(&[("/", "api_key = true"), ("/lenient", admits)], "").await;
     setup.becomes(Method::GET, "/", 200).await;
-    let (status, _) = setup.manage(Method::PATCH, "/tenants/demo", json!({ "standing": "lapsed" })).await;
+    let (status, _) = setup.manage(Method::PATCH, "/tenants/demo", json!({ "subscription": "lapsed" })).await;
     assert_eq!(status, 200);
     assert_eq!(setup.becomes(Method::GET, "/", 402).await["code"], "payment-required");
-    assert_eq!(setup.call(Method::GET, "/lenient", &setup.site.api_key).await.0, 200);
-    setup.manage(Method::PATCH, "/tenants/demo", json!({ "standing": "active" })).await;
+    assert_eq!(setup.call(Method::GET, "/lenient", &setup.installation.api_key).await.0, 200);
+    setup.manage(Method::PATCH, "/tenants/demo", json!({ "subscription": "active" })).await;
     setup.becomes(Method::GET, "/", 200).await;
 }
 
 #[tokio::test]
 async fn lock_is_stored_in_normal_form_and_enforced() {
     let setup = Setup::new(&[("/", "api_key = true\nlock = true")], "").await;
-    for (asked, kept) in
+    for (asked, normalized) in
         [("/demo/%61bc", "/demo/abc"), ("/demo/a b", "/demo/a%20b"), ("/v2/x%7ey", "/v2/x~y")]
     {
         let body = json!({ "target": { "resource": asked }, "reason": "counting" });
         let (status, lock) = setup.manage(Method::POST, "/locks", body.clone()).await;
-        assert_eq!((status.as_u16(), &lock["target"]["resource"]), (201, &kept.into()), "{lock}");
-        setup.becomes(Method::PUT, kept, 423).await;
+        assert_eq!((status.as_u16(), &lock["target"]["resource"]), (201, &normalized.into()), "{lock}");
+        setup.becomes(Method::PUT, normalized, 423).await;
         assert_eq!(setup.manage(Method::POST, "/locks", body).await.0, 423, "{asked} is held");
     }
-    assert_eq!(setup.call(Method::PUT, "/demo/%61b%63", &setup.site.api_key).await.0, 423);
-    assert_eq!(setup.call(Method::PUT, "/demo/abd", &setup.site.api_key).await.0, 200);
+    assert_eq!(setup.call(Method::PUT, "/demo/%61b%63", &setup.installation.api_key).await.0, 423);
+    assert_eq!(setup.call(Method::PUT, "/demo/abd", &setup.installation.api_key).await.0, 200);
     for nothing in ["/demo/%zz", "/demo/a%", "/demo/%00", "/demo/%2e%2e/x", "/a\nb"] {
         let body = json!({ "target": { "resource": nothing }, "reason": "counting" });
         let (status, said) = setup.manage(Method::POST, "/locks", body).await;
@@ -127,7 +127,7 @@ async fn lock_is_stored_in_normal_form_and_enforced() {
 async fn routes_share_one_lockout_that_valid_keys_pass() {
     let lockout = "api_key = { lockout = { attempts = 2, window = \"1h\", duration = \"1h\" } }";
     let setup = Setup::new(&[("/a", lockout), ("/b", lockout), ("/c", "api_key = true")], "").await;
-    let key = &*setup.site.api_key;
+    let key = &*setup.installation.api_key;
     for (path, presented, expected) in [
         ("/a", "bad", 401),
         ("/b", "bad", 401),

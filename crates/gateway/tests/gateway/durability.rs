@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     admin::managed,
-    process::{PATIENCE, Service, Site, client},
+    process::{Installation, PATIENCE, Service, client},
 };
 
 const CLIENT: &str = "/v1/api_clients/5bc2be68-7498-4853-aa64-4be0ca62934e";
@@ -20,10 +20,11 @@ const CLIENT: &str = "/v1/api_clients/5bc2be68-7498-4853-aa64-4be0ca62934e";
 #[tokio::test]
 async fn both_published_puts_work_as_shown_by_init() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "");
-    let gateway = site.start();
+    let installation = Installation::new(service.address, "");
+    let gateway = installation.start();
     let body = json!({ "id": "5bc2be68-7498-4853-aa64-4be0ca62934e", "name": "example.com/dev" });
-    let response = gateway.put(CLIENT).header("x-api-key", &site.api_key).json(&body).send().await.unwrap();
+    let response =
+        gateway.put(CLIENT).header("x-api-key", &installation.api_key).json(&body).send().await.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(
         response.json::<Value>().await.unwrap(),
@@ -35,8 +36,13 @@ async fn both_published_puts_work_as_shown_by_init() {
 
     let app = "/v1/demo-project/apigw/instances/demo-instance/apps/14b399ac-967f-4115-bb62-c0346b4537e9";
     let body = json!({ "name": "app_001", "remark": "First app" });
-    let response =
-        gateway.put(app).header("x-auth-token", &site.operator_token).json(&body).send().await.unwrap();
+    let response = gateway
+        .put(app)
+        .header("x-auth-token", &installation.operator_token)
+        .json(&body)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.status(), 200);
     let app: Value = response.json().await.unwrap();
     assert_eq!(
@@ -49,12 +55,13 @@ async fn both_published_puts_work_as_shown_by_init() {
 #[tokio::test]
 async fn acknowledged_puts_survive_kill_9() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "");
-    let mut gateway = site.start();
+    let installation = Installation::new(service.address, "");
+    let mut gateway = installation.start();
     let acknowledged = Arc::new(Mutex::new(Vec::new()));
     let writers: Vec<_> = (0..4)
         .map(|writer| {
-            let (url, key, acknowledged) = (gateway.url(CLIENT), site.api_key.clone(), acknowledged.clone());
+            let (url, key, acknowledged) =
+                (gateway.url(CLIENT), installation.api_key.clone(), acknowledged.clone());
             tokio::spawn(async move {
                 let client = client();
                 for at in 0.. {
@@ -82,10 +89,10 @@ async fn acknowledged_puts_survive_kill_9() {
         writer.await.unwrap();
     }
 
-    let gateway = site.start();
-    let response = gateway.get(CLIENT).header("x-api-key", &site.api_key).send().await.unwrap();
+    let gateway = installation.start();
+    let response = gateway.get(CLIENT).header("x-api-key", &installation.api_key).send().await.unwrap();
     let now = response.json::<Value>().await.unwrap()["api_client"]["name"].as_str().unwrap().to_owned();
-    let logged = logged_names(&site).await;
+    let logged = logged_names(&installation).await;
     assert_eq!(logged.last(), Some(&now));
     let acknowledged = acknowledged.lock().unwrap();
     let lost: Vec<_> = acknowledged.iter().filter(|name| !logged.contains(name)).collect();
@@ -97,8 +104,8 @@ async fn acknowledged_puts_survive_kill_9() {
 async fn thousand_keys_across_kill_9_are_stored_exactly_once() {
     const OWNERS: usize = 10;
     const EACH: usize = 100;
-    let (site, admin, token) = managed("").await;
-    let mut gateway = site.start();
+    let (installation, admin, token) = managed("").await;
+    let mut gateway = installation.start();
     let url = |path: &str| format!("http://{admin}/admin/v1/tenants/demo{path}");
     for owner in 0..OWNERS {
         let body = json!({ "id": format!("owner-{owner}"), "name": format!("example.com/{owner}"), "kind": "api_client" });
@@ -142,7 +149,7 @@ async fn thousand_keys_across_kill_9_are_stored_exactly_once() {
         }
         gateway.signal("-KILL");
         gateway.wait();
-        gateway = site.start();
+        gateway = installation.start();
     }
     for writer in writers {
         writer.await.unwrap();
@@ -154,15 +161,16 @@ async fn thousand_keys_across_kill_9_are_stored_exactly_once() {
         let names: BTreeSet<_> = keys.iter().map(|key| key["name"].as_str().unwrap()).collect();
         assert_eq!((keys.len(), names.len()), (EACH, EACH));
     }
-    assert!(site.command("audit verify").status().unwrap().success());
+    assert!(installation.command("audit verify").status().unwrap().success());
 }
 
 /// Returns the names of the API client in the change log, in order.
-async fn logged_names(site: &Site) -> Vec<String> {
+async fn logged_names(installation: &Installation) -> Vec<String> {
     use sqlx::Connection;
 
-    let mut store =
-        sqlx::SqliteConnection::connect(&format!("sqlite://{}", site.store().display())).await.unwrap();
+    let mut store = sqlx::SqliteConnection::connect(&format!("sqlite://{}", installation.store().display()))
+        .await
+        .unwrap();
     let check: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut store).await.unwrap();
     assert_eq!(check, "ok");
     let records: Vec<String> =
@@ -186,13 +194,16 @@ fn find_name(value: &Value) -> Option<String> {
 #[tokio::test]
 async fn second_start_creates_nothing() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "api_key = true");
+    let installation = Installation::new(service.address, "api_key = true");
     for _ in 0..2 {
-        let mut gateway = site.start();
-        assert_eq!(gateway.get("/").header("x-api-key", &site.api_key).send().await.unwrap().status(), 200);
+        let mut gateway = installation.start();
+        assert_eq!(
+            gateway.get("/").header("x-api-key", &installation.api_key).send().await.unwrap().status(),
+            200
+        );
         gateway.signal("-TERM");
         assert!(gateway.wait().success());
-        assert!(site.init().contains("nothing was created"));
+        assert!(installation.init().contains("nothing was created"));
     }
 }
 
@@ -201,13 +212,16 @@ async fn unresponsive_store_is_503_on_a_surface_only() {
     use sqlx::Connection;
 
     let service = Service::echo().await;
-    let site = Site::new(service.address, "api_key = true");
-    let gateway = site.start();
-    let mut store =
-        sqlx::SqliteConnection::connect(&format!("sqlite://{}", site.store().display())).await.unwrap();
+    let installation = Installation::new(service.address, "api_key = true");
+    let gateway = installation.start();
+    let mut store = sqlx::SqliteConnection::connect(&format!("sqlite://{}", installation.store().display()))
+        .await
+        .unwrap();
     sqlx::query("BEGIN IMMEDIATE").execute(&mut store).await.unwrap();
-    let put =
-        gateway.put(CLIENT).header("x-api-key", &site.api_key).json(&json!({ "name": "example.com/late" }));
+    let put = gateway
+        .put(CLIENT)
+        .header("x-api-key", &installation.api_key)
+        .json(&json!({ "name": "example.com/late" }));
     let response = put.send().await.unwrap();
     assert_eq!(response.status(), 503);
     assert!(response.headers().contains_key("retry-after"));
@@ -215,10 +229,15 @@ async fn unresponsive_store_is_503_on_a_surface_only() {
         response.json::<Value>().await.unwrap(),
         json!({ "title": "Service Unavailable", "status": 503 })
     );
-    assert_eq!(gateway.get("/").header("x-api-key", &site.api_key).send().await.unwrap().status(), 200);
+    assert_eq!(
+        gateway.get("/").header("x-api-key", &installation.api_key).send().await.unwrap().status(),
+        200
+    );
     sqlx::query("ROLLBACK").execute(&mut store).await.unwrap();
-    let put =
-        gateway.put(CLIENT).header("x-api-key", &site.api_key).json(&json!({ "name": "example.com/late" }));
+    let put = gateway
+        .put(CLIENT)
+        .header("x-api-key", &installation.api_key)
+        .json(&json!({ "name": "example.com/late" }));
     assert_eq!(put.send().await.unwrap().status(), 200);
 }
 
@@ -227,15 +246,16 @@ async fn corrupt_row_is_500_and_is_not_shown() {
     use sqlx::Connection;
 
     let service = Service::echo().await;
-    let site = Site::new(service.address, "api_key = true");
-    let gateway = site.start();
-    let mut store =
-        sqlx::SqliteConnection::connect(&format!("sqlite://{}", site.store().display())).await.unwrap();
+    let installation = Installation::new(service.address, "api_key = true");
+    let gateway = installation.start();
+    let mut store = sqlx::SqliteConnection::connect(&format!("sqlite://{}", installation.store().display()))
+        .await
+        .unwrap();
     sqlx::query("UPDATE caller SET record = '{\"gibberish\":1}' WHERE id LIKE '5bc2%'")
         .execute(&mut store)
         .await
         .unwrap();
-    let response = gateway.get(CLIENT).header("x-api-key", &site.api_key).send().await.unwrap();
+    let response = gateway.get(CLIENT).header("x-api-key", &installation.api_key).send().await.unwrap();
     assert_eq!(response.status(), 500);
     assert_eq!(
         response.json::<Value>().await.unwrap(),

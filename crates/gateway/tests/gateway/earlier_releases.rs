@@ -4,17 +4,17 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use serde_json::Value;
 
-use crate::process::{Service, Site};
+use crate::process::{Installation, Service};
 
 const THEIRS: &str = "../../tests/data/store-31fc17a";
 
-/// Creates a site with the store and the secrets of the earlier release, or only with its secrets.
-async fn site(with_store: bool) -> Site {
+/// Creates an installation with the store and the secrets of the earlier release, or only with its secrets.
+async fn installation(with_store: bool) -> Installation {
     let service = Service::echo().await;
-    let configured = Site::new(service.address, "api_key = true");
+    let configured = Installation::new(service.address, "api_key = true");
     let config = fs::read_to_string(configured.folder.path().join("gateway.toml")).unwrap();
-    let site = Site::uninitialised(&config, configured.address);
-    let data = site.folder.path().join("data");
+    let installation = Installation::uninitialised(&config, configured.address);
+    let data = installation.folder.path().join("data");
     fs::create_dir(&data).unwrap();
     let files: &[&str] =
         if with_store { &["secrets.toml", "portcullis.db", "portcullis.db-wal"] } else { &["secrets.toml"] };
@@ -23,7 +23,7 @@ async fn site(with_store: bool) -> Site {
         fs::copy(Path::new(THEIRS).join(file), &to).unwrap();
         fs::set_permissions(&to, fs::Permissions::from_mode(0o600)).unwrap();
     }
-    site
+    installation
 }
 
 fn known() -> Value {
@@ -31,15 +31,15 @@ fn known() -> Value {
 }
 
 /// Runs a command, which must succeed.
-fn done(site: &Site, command: &str) -> String {
-    let output = site.command(command).output().unwrap();
+fn done(installation: &Installation, command: &str) -> String {
+    let output = installation.command(command).output().unwrap();
     let said = String::from_utf8_lossy(&[&*output.stdout, &*output.stderr].concat()).into_owned();
     assert!(output.status.success(), "{command}: {said}");
     said
 }
 
-async fn keys_work(site: &Site) {
-    let (known, gateway) = (known(), site.start());
+async fn keys_work(installation: &Installation) {
+    let (known, gateway) = (known(), installation.start());
     let status = async |key: &Value| {
         let request = gateway.get("/").header("x-api-key", key.as_str().unwrap());
         request.send().await.unwrap().status().as_u16()
@@ -55,22 +55,23 @@ async fn keys_work(site: &Site) {
 
 #[tokio::test]
 async fn store_of_an_earlier_release_opens_with_working_keys() {
-    let site = site(true).await;
+    let installation = installation(true).await;
     let head = known()["head"].as_str().unwrap().to_owned();
     let head = head.strip_prefix("head ").unwrap_or(&head).trim().to_owned();
     // Verifies the store before and after its migration.
-    done(&site, &format!("audit verify --head {head}"));
-    done(&site, "tenant list");
-    done(&site, &format!("audit verify --head {head}"));
-    keys_work(&site).await;
-    done(&site, &format!("audit verify --head {head}"));
+    done(&installation, &format!("audit verify --head {head}"));
+    done(&installation, "tenant list");
+    done(&installation, &format!("audit verify --head {head}"));
+    keys_work(&installation).await;
+    done(&installation, &format!("audit verify --head {head}"));
 }
 
 #[tokio::test]
 async fn export_of_an_earlier_release_imports_working_keys() {
-    let site = site(false).await;
-    fs::copy(Path::new(THEIRS).join("export.ndjson"), site.folder.path().join("export.ndjson")).unwrap();
-    done(&site, "import export.ndjson");
-    keys_work(&site).await;
-    done(&site, "audit verify");
+    let installation = installation(false).await;
+    fs::copy(Path::new(THEIRS).join("export.ndjson"), installation.folder.path().join("export.ndjson"))
+        .unwrap();
+    done(&installation, "import export.ndjson");
+    keys_work(&installation).await;
+    done(&installation, "audit verify");
 }

@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::process::{Service, Site, client, free_address, values};
+use crate::process::{Installation, Service, client, free_address, values};
 
 /// Both directions stream at once: each side sends its next part only after the other side's last part has arrived.
 #[tokio::test]
@@ -24,8 +24,8 @@ async fn bodies_stream_in_both_directions() {
         post(async |request: Request| Body::from_stream(request.into_body().into_data_stream())),
     ))
     .await;
-    let site = Site::new(service.address, "");
-    let gateway = site.start();
+    let installation = Installation::new(service.address, "");
+    let gateway = installation.start();
     let (parts, body) = mpsc::channel::<Result<Bytes, std::io::Error>>(1);
     let body = reqwest::Body::wrap_stream(futures_util::stream::unfold(body, async |mut body| {
         body.recv().await.map(|part| (part, body))
@@ -53,8 +53,8 @@ async fn upload_continues_while_the_response_is_unread() {
         }),
     ))
     .await;
-    let site = Site::with(service.address, "", "", "limits.body_bytes = 20971520");
-    let gateway = site.start();
+    let installation = Installation::with(service.address, "", "", "limits.body_bytes = 20971520");
+    let gateway = installation.start();
     let head = format!("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {LARGE}\r\n\r\n");
     let answer = gateway.raw(&[head.as_bytes(), &vec![7; LARGE]].concat());
     assert!(answer.starts_with("HTTP/1.1 200"));
@@ -64,8 +64,8 @@ async fn upload_continues_while_the_response_is_unread() {
 #[tokio::test]
 async fn large_body_arrives_complete() {
     let service = Service::echo().await;
-    let site = Site::with(service.address, "", "", "limits.body_bytes = 20971520");
-    let gateway = site.start();
+    let installation = Installation::with(service.address, "", "", "limits.body_bytes = 20971520");
+    let gateway = installation.start();
     let echo: Value = gateway.put("/").body(vec![7_u8; 20 << 20]).send().await.unwrap().json().await.unwrap();
     assert_eq!((&echo["bytes"], values(&echo, "content-length")), (&(20 << 20).into(), vec!["20971520"]));
 }
@@ -73,8 +73,8 @@ async fn large_body_arrives_complete() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hop_by_hop_headers_are_not_forwarded() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "");
-    let gateway = site.start();
+    let installation = Installation::new(service.address, "");
+    let gateway = installation.start();
     let answer = gateway.raw(
         b"GET /x HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nTE: trailers\r\nKeep-Alive: 5\r\n\
           Forwarded: for=1.1.1.1\r\nX-Forwarded-For: 1.1.1.1\r\nProxy-Authorization: x\r\n\r\n",
@@ -90,8 +90,8 @@ async fn hop_by_hop_headers_are_not_forwarded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_host_is_replaced_by_that_of_the_upstream() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "");
-    let gateway = site.start();
+    let installation = Installation::new(service.address, "");
+    let gateway = installation.start();
     let answer = gateway.raw(b"GET /x HTTP/1.0\r\n\r\n");
     let echo: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
     assert_eq!(values(&echo, "host"), [service.address.to_string()]);
@@ -101,8 +101,8 @@ async fn missing_host_is_replaced_by_that_of_the_upstream() {
 #[tokio::test(flavor = "multi_thread")]
 async fn request_trailers_are_not_forwarded() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "");
-    let gateway = site.start();
+    let installation = Installation::new(service.address, "");
+    let gateway = installation.start();
     let answer = gateway.raw(
         b"POST /x HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nTrailer: x-caller-id\r\n\
           Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Caller-Id: root\r\n\r\n",
@@ -115,8 +115,8 @@ async fn request_trailers_are_not_forwarded() {
 #[tokio::test]
 async fn upstream_connections_are_reused() {
     let service = Service::echo().await;
-    let site = Site::with(service.address, "", "", "server.threads = 1");
-    let gateway = site.start();
+    let installation = Installation::with(service.address, "", "", "server.threads = 1");
+    let gateway = installation.start();
     for _ in 0..20 {
         // Opens a new connection to the gateway each time.
         assert_eq!(client().get(gateway.url("/")).send().await.unwrap().status(), 200);
@@ -138,8 +138,8 @@ async fn upstream_connection_closed_while_idle_costs_no_request() {
             }
         }
     });
-    let site = Site::with(address, "", "", "server.threads = 1");
-    let gateway = site.start();
+    let installation = Installation::with(address, "", "", "server.threads = 1");
+    let gateway = installation.start();
     let client = client();
     for at in 0..50 {
         let response = client.post(gateway.url("/")).body("x").send().await.unwrap();
@@ -150,8 +150,8 @@ async fn upstream_connection_closed_while_idle_costs_no_request() {
 
 #[tokio::test]
 async fn unreachable_upstream_is_502() {
-    let site = Site::new(free_address(), "");
-    let gateway = site.start();
+    let installation = Installation::new(free_address(), "");
+    let gateway = installation.start();
     let response = gateway.get("/x").send().await.unwrap();
     assert_eq!(response.status(), 502);
     let problem: Value = response.json().await.unwrap();
@@ -169,16 +169,16 @@ async fn upstream_without_http_is_502() {
             let _ = stream.unwrap().write_all(b"SSH-2.0-hello\r\n");
         }
     });
-    let site = Site::new(address, "");
-    assert_eq!(site.start().get("/").send().await.unwrap().status(), 502);
+    let installation = Installation::new(address, "");
+    assert_eq!(installation.start().get("/").send().await.unwrap().status(), 502);
 }
 
 #[tokio::test]
 async fn unresponsive_upstream_is_504() {
     // Accepts connections and sends nothing.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let site = Site::with(listener.local_addr().unwrap(), "", "read_timeout = \"200ms\"", "");
-    let gateway = site.start();
+    let installation = Installation::with(listener.local_addr().unwrap(), "", "read_timeout = \"200ms\"", "");
+    let gateway = installation.start();
     let response = gateway.post("/").body("x").send().await.unwrap();
     assert_eq!(response.status(), 504);
     assert_eq!(response.json::<Value>().await.unwrap()["code"], "gateway-timeout");
@@ -187,8 +187,8 @@ async fn unresponsive_upstream_is_504() {
 #[tokio::test]
 async fn long_upload_does_not_time_out_the_upstream() {
     let service = Service::echo().await;
-    let site = Site::with(service.address, "", "read_timeout = \"300ms\"", "");
-    let gateway = site.start();
+    let installation = Installation::with(service.address, "", "read_timeout = \"300ms\"", "");
+    let gateway = installation.start();
     // The whole upload takes longer than the read timeout, but each part takes less.
     let part = async |_| {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -208,8 +208,8 @@ async fn aborted_upstream_response_is_cut() {
         Body::from_stream(first.chain(futures_util::stream::pending()))
     }))
     .await;
-    let site = Site::with(service.address, "", "read_timeout = \"200ms\"", "");
-    let gateway = site.start();
+    let installation = Installation::with(service.address, "", "read_timeout = \"200ms\"", "");
+    let gateway = installation.start();
     let mut answer = gateway.get("/x").send().await.unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.chunk().await.unwrap().unwrap(), "first");
@@ -228,8 +228,8 @@ async fn response_loses_headers_named_by_connection() {
             .unwrap()
     }))
     .await;
-    let site = Site::new(service.address, "");
-    let gateway = site.start();
+    let installation = Installation::new(service.address, "");
+    let gateway = installation.start();
     let response = gateway.get("/").send().await.unwrap();
     assert_eq!((response.status().as_u16(), response.headers().contains_key("x-own")), (418, false));
     assert_eq!(http::Response::from(response).into_body().collect().await.unwrap().to_bytes(), "short");
@@ -251,8 +251,8 @@ fn answers(bytes: &'static [u8]) -> std::net::SocketAddr {
 
 #[tokio::test]
 async fn http_1_0_upstream_is_answered_in_the_client_version() {
-    let site = Site::new(answers(b"HTTP/1.0 200 OK\r\n\r\nold"), "");
-    let gateway = site.start();
+    let installation = Installation::new(answers(b"HTTP/1.0 200 OK\r\n\r\nold"), "");
+    let gateway = installation.start();
     let response = gateway.get("/").send().await.unwrap();
     assert_eq!((response.status().as_u16(), response.version()), (200, reqwest::Version::HTTP_11));
     assert_eq!(response.text().await.unwrap(), "old");
@@ -260,18 +260,18 @@ async fn http_1_0_upstream_is_answered_in_the_client_version() {
 
 #[tokio::test]
 async fn unrequested_protocol_switch_is_502() {
-    let site = Site::new(
+    let installation = Installation::new(
         answers(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
         "",
     );
-    assert_eq!(site.start().get("/").send().await.unwrap().status(), 502);
+    assert_eq!(installation.start().get("/").send().await.unwrap().status(), 502);
 }
 
 #[tokio::test]
 async fn body_over_its_limit_is_413_announced_or_not() {
     let service = Service::echo().await;
-    let site = Site::with(service.address, "", "", "limits.body_bytes = 1000");
-    let gateway = site.start();
+    let installation = Installation::with(service.address, "", "", "limits.body_bytes = 1000");
+    let gateway = installation.start();
     for (bytes, status) in [(1_000, 200), (1_001, 413), (5 << 20, 413)] {
         let announced = gateway.put("/").body(vec![7_u8; bytes]).send().await.unwrap();
         assert_eq!(announced.status(), status, "{bytes} announced");
@@ -288,8 +288,13 @@ async fn body_over_its_limit_is_413_announced_or_not() {
 #[tokio::test]
 async fn stalled_upload_is_408_and_no_upstream_failure() {
     let service = Service::echo().await;
-    let site = Site::with(service.address, "", "read_timeout = \"100ms\"", "limits.body_timeout = \"400ms\"");
-    let gateway = site.start();
+    let installation = Installation::with(
+        service.address,
+        "",
+        "read_timeout = \"100ms\"",
+        "limits.body_timeout = \"400ms\"",
+    );
+    let gateway = installation.start();
     let answer = tokio::task::spawn_blocking({
         let address = gateway.address;
         move || crate::process::raw(address, b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nab")
@@ -302,13 +307,13 @@ async fn stalled_upload_is_408_and_no_upstream_failure() {
 #[tokio::test]
 async fn spoofed_gateway_headers_are_not_forwarded() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "");
-    let gateway = site.start();
+    let installation = Installation::new(service.address, "");
+    let gateway = installation.start();
     let head = format!(
         "PUT /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX_Caller_Id: admin\r\nX-Caller-Id: admin\r\n\
          X-API-KEY: {}\r\nTrailer: x-caller-id\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n\
          1\r\na\r\n0\r\nX-Caller-Id: admin\r\n\r\n",
-        site.api_key
+        installation.api_key
     );
     let answer = tokio::task::spawn_blocking({
         let address = gateway.address;
@@ -325,8 +330,8 @@ async fn spoofed_gateway_headers_are_not_forwarded() {
 #[tokio::test]
 async fn content_is_forwarded_for_every_method_and_framing() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "");
-    let gateway = site.start();
+    let installation = Installation::new(service.address, "");
+    let gateway = installation.start();
     for method in ["GET", "DELETE", "POST", "OPTIONS"] {
         for body in
             ["Content-Length: 3\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"]

@@ -1,10 +1,10 @@
 //! Tests how the gateway determines the host of a request.
 
-use crate::process::{Gateway, Service, Site, free_address, raw};
+use crate::process::{Gateway, Installation, Service, free_address, raw};
 
-/// Creates a site with a route for one host and a route for any host. A host that the gateway cannot parse must not
-/// fall back from the first to the second.
-async fn site(service: &Service) -> Site {
+/// Creates an installation with a route for one host and a route for any host. A host that the gateway cannot parse must
+/// not fall back from the first to the second.
+async fn installation(service: &Service) -> Installation {
     let address = free_address();
     let text = format!(
         r#"
@@ -26,7 +26,7 @@ upstream = "up"
 "#,
         service.address
     );
-    Site::from_text(&text, address)
+    Installation::from_text(&text, address)
 }
 
 fn status(gateway: &Gateway, host: &str) -> u16 {
@@ -38,8 +38,8 @@ fn status(gateway: &Gateway, host: &str) -> u16 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn invalid_host_is_rejected_and_never_another_route() {
     let service = Service::echo().await;
-    let site = site(&service).await;
-    let gateway = site.start();
+    let installation = installation(&service).await;
+    let gateway = installation.start();
     for host in ["a.example", "A.EXAMPLE", "a.example.", "a.example:80", "a.example.:8080", "a.example:"] {
         assert_eq!(status(&gateway, host), 401, "{host}: the route of its host");
     }

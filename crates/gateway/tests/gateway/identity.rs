@@ -8,14 +8,14 @@ use sqlx::{Connection, Executor, SqliteConnection};
 
 use crate::{
     admin::managed,
-    process::{Gateway, PATIENCE, Service, Site, client, free_address},
+    process::{Gateway, Installation, PATIENCE, Service, client, free_address},
 };
 
 const KEYS: &str = "/tenants/demo/callers/5bc2be68-7498-4853-aa64-4be0ca62934e/keys";
 
 /// A gateway with its admin API.
 pub struct Managed {
-    pub site: Site,
+    pub installation: Installation,
     pub gateway: Gateway,
     pub admin: String,
     pub token: String,
@@ -23,8 +23,8 @@ pub struct Managed {
 
 impl Managed {
     pub async fn start() -> Self {
-        let (site, admin, token) = managed("").await;
-        Self { gateway: site.start(), site, admin: format!("http://{admin}/admin/v1"), token }
+        let (installation, admin, token) = managed("").await;
+        Self { gateway: installation.start(), installation, admin: format!("http://{admin}/admin/v1"), token }
     }
 
     pub async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Response {
@@ -49,13 +49,13 @@ impl Managed {
     pub async fn until(&self, key: &str, status: u16) {
         let deadline = Instant::now() + PATIENCE;
         while self.gateway.get("/").header("x-api-key", key).send().await.unwrap().status() != status {
-            assert!(Instant::now() < deadline, "not {status}: {:?}", self.told());
+            assert!(Instant::now() < deadline, "not {status}: {:?}", self.own_log());
             tokio::task::yield_now().await;
         }
     }
 
     /// Returns the log lines that are not of requests.
-    pub fn told(&self) -> Vec<String> {
+    pub fn own_log(&self) -> Vec<String> {
         self.gateway.log().into_iter().filter(|line| !line.contains("\"access\"")).collect()
     }
 
@@ -68,39 +68,42 @@ pub async fn outside(store: &Path) -> SqliteConnection {
     SqliteConnection::connect(&format!("sqlite://{}", store.display())).await.unwrap()
 }
 
-pub fn said(site: &Site, command: &str) -> (Option<i32>, String) {
-    let output = site.command(command).output().unwrap();
+pub fn said(installation: &Installation, command: &str) -> (Option<i32>, String) {
+    let output = installation.command(command).output().unwrap();
     (output.status.code(), String::from_utf8_lossy(&[&*output.stdout, &*output.stderr].concat()).into_owned())
 }
 
 #[tokio::test]
 async fn secrets_of_another_installation_are_refused_everywhere() {
-    let (service, other) = (Service::echo().await, Site::new(free_address(), ""));
-    let site = Site::new(service.address, "api_key = true");
+    let (service, other) = (Service::echo().await, Installation::new(free_address(), ""));
+    let installation = Installation::new(service.address, "api_key = true");
     let (ours, theirs) =
-        (site.store().with_file_name("secrets.toml"), other.store().with_file_name("secrets.toml"));
-    let kept = fs::read(&ours).unwrap();
+        (installation.store().with_file_name("secrets.toml"), other.store().with_file_name("secrets.toml"));
+    let original = fs::read(&ours).unwrap();
     fs::copy(&theirs, &ours).unwrap();
     for command in
         ["serve", "init", "tenant list", "secrets list", "secrets rewrap", "export", "import x.ndjson"]
     {
-        fs::write(site.folder.path().join("x.ndjson"), "").unwrap();
-        let (code, said) = said(&site, command);
+        fs::write(installation.folder.path().join("x.ndjson"), "").unwrap();
+        let (code, said) = said(&installation, command);
         assert_eq!(code, Some(1), "{command}: {said}");
         assert!(said.contains("secrets.toml do not match the store"), "{command}: {said}");
         assert!(said.contains("pepper 1") && said.contains("seal key 1"), "{command}: {said}");
     }
     // A single different pepper is enough.
-    let text = String::from_utf8(kept.clone()).unwrap();
+    let text = String::from_utf8(original.clone()).unwrap();
     let secret = text.split("secret = \"").nth(1).unwrap().split('"').next().unwrap();
     fs::write(&ours, text.replacen(secret, &"0".repeat(64), 1)).unwrap();
-    let (code, why) = said(&site, "serve");
+    let (code, why) = said(&installation, "serve");
     assert!(code == Some(1) && why.contains("pepper 1") && !why.contains("seal key 1"), "{why}");
     assert!(!why.contains(&"0".repeat(64)), "no secret is shown");
 
-    fs::write(&ours, kept).unwrap();
-    let gateway = site.start();
-    assert_eq!(gateway.get("/").header("x-api-key", &site.api_key).send().await.unwrap().status(), 200);
+    fs::write(&ours, original).unwrap();
+    let gateway = installation.start();
+    assert_eq!(
+        gateway.get("/").header("x-api-key", &installation.api_key).send().await.unwrap().status(),
+        200
+    );
     // A running gateway rejects such secrets, too.
     fs::copy(&theirs, &ours).unwrap();
     let deadline = Instant::now() + PATIENCE;
@@ -108,7 +111,10 @@ async fn secrets_of_another_installation_are_refused_everywhere() {
         assert!(Instant::now() < deadline, "{:?}", gateway.log());
         tokio::task::yield_now().await;
     }
-    assert_eq!(gateway.get("/").header("x-api-key", &site.api_key).send().await.unwrap().status(), 200);
+    assert_eq!(
+        gateway.get("/").header("x-api-key", &installation.api_key).send().await.unwrap().status(),
+        200
+    );
 }
 
 const MAKE_KEY: &str = "key create --tenant demo 5bc2be68-7498-4853-aa64-4be0ca62934e";
@@ -117,16 +123,16 @@ const MAKE_KEY: &str = "key create --tenant demo 5bc2be68-7498-4853-aa64-4be0ca6
 async fn older_copy_of_the_secrets_is_refused_everywhere() {
     for kind in ["pepper", "seal-key"] {
         let service = Service::echo().await;
-        let site = Site::new(service.address, "api_key = true");
-        let file = site.store().with_file_name("secrets.toml");
+        let installation = Installation::new(service.address, "api_key = true");
+        let file = installation.store().with_file_name("secrets.toml");
         let older = fs::read(&file).unwrap();
         let last = if kind == "pepper" { MAKE_KEY } else { "secrets rewrap" };
         for command in [&format!("secrets add {kind}"), &format!("secrets use {kind} 2"), last] {
-            let (code, said) = said(&site, command);
+            let (code, said) = said(&installation, command);
             assert_eq!(code, Some(0), "{command}: {said}");
         }
         let newest = fs::read(&file).unwrap();
-        let gateway = site.start();
+        let gateway = installation.start();
         fs::write(&file, &older).unwrap();
         let missing = format!("{} 2 is missing", kind.replace('-', " "));
         let deadline = Instant::now() + PATIENCE;
@@ -140,7 +146,7 @@ async fn older_copy_of_the_secrets_is_refused_everywhere() {
         for command in
             ["serve", "init", "tenant list", "secrets list", "secrets rewrap", &add, &promote, "export"]
         {
-            let (code, said) = said(&site, command);
+            let (code, said) = said(&installation, command);
             assert_eq!(code, Some(1), "{command}: {said}");
             assert!(
                 said.contains(&missing) && said.contains("Restore the secrets file"),
@@ -150,28 +156,29 @@ async fn older_copy_of_the_secrets_is_refused_everywhere() {
         assert_eq!(fs::read(&file).unwrap(), older, "no version is made anew");
 
         fs::write(&file, &newest).unwrap();
-        drop(site.start());
+        drop(installation.start());
         // It is lost.
         fs::write(&file, &older).unwrap();
         let drop_it = format!("secrets drop {kind} 2");
-        assert_eq!(said(&site, &drop_it).0, Some(1), "something needs it");
-        let (code, why) = said(&site, &format!("{drop_it} --force"));
+        assert_eq!(said(&installation, &drop_it).0, Some(1), "something needs it");
+        let (code, why) = said(&installation, &format!("{drop_it} --force"));
         assert_eq!(code, Some(0), "{why}");
-        let gateway = site.start();
-        let status = gateway.get("/").header("x-api-key", &site.api_key).send().await.unwrap().status();
+        let gateway = installation.start();
+        let status =
+            gateway.get("/").header("x-api-key", &installation.api_key).send().await.unwrap().status();
         assert_eq!(status, 200);
     }
 }
 
 #[test]
 fn version_missing_in_an_older_copy_is_not_reused() {
-    let site = Site::new(free_address(), "");
-    let file = site.store().with_file_name("secrets.toml");
+    let installation = Installation::new(free_address(), "");
+    let file = installation.store().with_file_name("secrets.toml");
     let older = fs::read(&file).unwrap();
-    let (code, made) = said(&site, "secrets add pepper");
+    let (code, made) = said(&installation, "secrets add pepper");
     assert!(code == Some(0) && made.contains("pepper 2"), "{made}");
     fs::write(&file, older).unwrap();
-    let (code, made) = said(&site, "secrets add pepper");
+    let (code, made) = said(&installation, "secrets add pepper");
     assert!(code == Some(0) && made.contains("pepper 3"), "nothing needs version 2: {made}");
 }
 
@@ -179,14 +186,15 @@ fn version_missing_in_an_older_copy_is_not_reused() {
 async fn running_gateway_accepts_replaced_secrets_and_store() {
     for secrets_first in [false, true] {
         let (here, other) = (Managed::start().await, managed("").await);
-        let (other_site, _, other_token) = other;
+        let (other_installation, _, other_token) = other;
         let (key, _) = here.key().await;
-        let secrets = here.site.store().with_file_name("secrets.toml");
-        let put_secrets = || fs::copy(other_site.store().with_file_name("secrets.toml"), &secrets).unwrap();
+        let secrets = here.installation.store().with_file_name("secrets.toml");
+        let put_secrets =
+            || fs::copy(other_installation.store().with_file_name("secrets.toml"), &secrets).unwrap();
         let wait = async |line: &str| {
             let deadline = Instant::now() + PATIENCE;
             while !here.logged(line) {
-                assert!(Instant::now() < deadline, "no {line}: {:?}", here.told());
+                assert!(Instant::now() < deadline, "no {line}: {:?}", here.own_log());
                 tokio::task::yield_now().await;
             }
         };
@@ -195,14 +203,14 @@ async fn running_gateway_accepts_replaced_secrets_and_store() {
             wait("previous secrets stay in use").await;
             here.until(&key, 200).await;
         }
-        fs::rename(other_site.store(), here.site.store()).unwrap();
+        fs::rename(other_installation.store(), here.installation.store()).unwrap();
         here.until(&key, 401).await;
         if !secrets_first {
             wait("the secrets in use do not match the store").await;
-            here.until(&other_site.api_key, 401).await;
+            here.until(&other_installation.api_key, 401).await;
             put_secrets();
         }
-        here.until(&other_site.api_key, 200).await;
+        here.until(&other_installation.api_key, 200).await;
         here.until(&key, 401).await;
         let deadline = Instant::now() + PATIENCE;
         let status = async || -> Value {
@@ -212,39 +220,44 @@ async fn running_gateway_accepts_replaced_secrets_and_store() {
         while status().await["ready"] != json!(true) {
             assert!(Instant::now() < deadline, "{}", status().await);
         }
-        assert_eq!(status().await["following"], "current");
+        assert_eq!(status().await["replication"], "current");
     }
 }
 
 #[tokio::test]
 async fn gateway_with_mismatching_secrets_is_not_ready() {
-    let (site, admin, token) = managed("").await;
-    let [newer, older] = ["newer.db", "older.db"].map(|name| site.folder.path().join(name));
-    let file = site.store().with_file_name("secrets.toml");
+    let (installation, admin, token) = managed("").await;
+    let [newer, older] = ["newer.db", "older.db"].map(|name| installation.folder.path().join(name));
+    let file = installation.store().with_file_name("secrets.toml");
     let before = fs::read(&file).unwrap();
     for command in
         ["backup older.db", "secrets add pepper", "secrets use pepper 2", MAKE_KEY, "backup newer.db"]
     {
-        assert_eq!(said(&site, command).0, Some(0), "{command}");
+        assert_eq!(said(&installation, command).0, Some(0), "{command}");
     }
     let newest = fs::read(&file).unwrap();
     // The gateway runs on the older pair; the newer store comes back without its secrets.
     fs::write(&file, &before).unwrap();
-    fs::rename(&older, site.store()).unwrap();
-    let here = Managed { gateway: site.start(), site, admin: format!("http://{admin}/admin/v1"), token };
+    fs::rename(&older, installation.store()).unwrap();
+    let here = Managed {
+        gateway: installation.start(),
+        installation,
+        admin: format!("http://{admin}/admin/v1"),
+        token,
+    };
     assert_eq!(here.status().await["ready"], json!(true));
     let deadline = Instant::now() + PATIENCE;
-    fs::rename(&newer, here.site.store()).unwrap();
-    while here.status().await["following"] != "mismatched" {
-        assert!(Instant::now() < deadline, "{:?}", here.told());
+    fs::rename(&newer, here.installation.store()).unwrap();
+    while here.status().await["replication"] != "mismatched" {
+        assert!(Instant::now() < deadline, "{:?}", here.own_log());
     }
     assert_eq!(here.status().await["ready"], json!(false));
     while !here.logged("pepper 2 is missing") {
-        assert!(Instant::now() < deadline, "{:?}", here.told());
+        assert!(Instant::now() < deadline, "{:?}", here.own_log());
     }
     fs::write(&file, &newest).unwrap();
     while here.status().await["ready"] != json!(true) {
-        assert!(Instant::now() < deadline, "{:?}", here.told());
+        assert!(Instant::now() < deadline, "{:?}", here.own_log());
     }
 }
 
@@ -256,7 +269,7 @@ async fn status_of_a_corrupt_store_is_503() {
     ] {
         let here = Managed::start().await;
         assert_eq!(here.ask("GET", "/status", None).await.status(), 200);
-        outside(&here.site.store()).await.execute(damage).await.unwrap();
+        outside(&here.installation.store()).await.execute(damage).await.unwrap();
         let answer = here.ask("GET", "/status", None).await;
         assert_eq!(answer.status(), 503, "{damage}");
         assert!(answer.headers().contains_key("retry-after"));
@@ -267,25 +280,25 @@ async fn status_of_a_corrupt_store_is_503() {
 
 #[tokio::test]
 async fn removed_version_can_be_created_again() {
-    let site = Site::new(free_address(), "");
+    let installation = Installation::new(free_address(), "");
     for command in
         ["secrets add pepper", "secrets list", "secrets drop pepper 2", "secrets add pepper", "secrets list"]
     {
-        let (code, said) = said(&site, command);
+        let (code, said) = said(&installation, command);
         assert_eq!(code, Some(0), "{command}: {said}");
     }
 }
 
 #[test]
 fn serve_refuses_a_store_that_is_missing_or_has_no_tables() {
-    let site = Site::new(free_address(), "");
-    let aside = site.folder.path().join("aside.db");
-    fs::rename(site.store(), &aside).unwrap();
-    let (code, why) = said(&site, "serve");
+    let installation = Installation::new(free_address(), "");
+    let aside = installation.folder.path().join("aside.db");
+    fs::rename(installation.store(), &aside).unwrap();
+    let (code, why) = said(&installation, "serve");
     assert!(code == Some(1) && why.contains("does not exist: restore it"), "{why}");
-    assert!(!site.store().exists(), "none is made");
-    fs::write(site.store(), "").unwrap();
-    let (code, why) = said(&site, "serve");
+    assert!(!installation.store().exists(), "none is made");
+    fs::write(installation.store(), "").unwrap();
+    let (code, why) = said(&installation, "serve");
     assert!(code == Some(1) && why.contains("has no tables"), "{why}");
 }
 
@@ -300,8 +313,8 @@ async fn running_gateway_reloads_an_older_copy_of_the_store() {
         for backup in [true, false] {
             let here = Managed::start().await;
             let (old, id) = here.key().await;
-            let older = here.site.folder.path().join("older.db");
-            let log = here.site.store().with_extension("db-wal");
+            let older = here.installation.folder.path().join("older.db");
+            let log = here.installation.store().with_extension("db-wal");
             let empty = async || {
                 let deadline = Instant::now() + PATIENCE;
                 while log.metadata().is_ok_and(|log| log.len() > 0) {
@@ -311,9 +324,9 @@ async fn running_gateway_reloads_an_older_copy_of_the_store() {
             };
             empty().await;
             if backup {
-                assert_eq!(said(&here.site, "backup older.db").0, Some(0));
+                assert_eq!(said(&here.installation, "backup older.db").0, Some(0));
             } else {
-                fs::copy(here.site.store(), &older).unwrap();
+                fs::copy(here.installation.store(), &older).unwrap();
             }
             let (lost, _) = here.key().await;
             assert_eq!(
@@ -322,14 +335,14 @@ async fn running_gateway_reloads_an_older_copy_of_the_store() {
             );
             here.until(&old, 401).await;
             empty().await;
-            replace(&older, &here.site.store());
+            replace(&older, &here.installation.store());
             here.until(&lost, 401).await;
             here.until(&old, 200).await;
             assert!(here.logged("was rolled back or replaced"), "{how}: {:?}", here.gateway.log());
             let deadline = Instant::now() + PATIENCE;
             // Once the secrets are known to be those of the copy.
             while here.status().await["ready"] != json!(true) {
-                assert!(Instant::now() < deadline, "{how}: {:?}", here.told());
+                assert!(Instant::now() < deadline, "{how}: {:?}", here.own_log());
             }
             let status = here.status().await;
             assert_eq!(
@@ -344,20 +357,20 @@ async fn running_gateway_reloads_an_older_copy_of_the_store() {
             here.until(&old, 401).await;
             let (key, _) = here.key().await;
             here.until(&key, 200).await;
-            let site = here.site;
+            let installation = here.installation;
             drop(here.gateway);
-            assert_eq!(said(&site, "audit verify").0, Some(0), "{how}");
+            assert_eq!(said(&installation, "audit verify").0, Some(0), "{how}");
         }
     }
 }
 
 #[tokio::test]
 async fn running_gateway_reloads_another_store() {
-    let (here, other) = (Managed::start().await, Site::new(free_address(), ""));
+    let (here, other) = (Managed::start().await, Installation::new(free_address(), ""));
     let (key, _) = here.key().await;
-    fs::rename(other.store(), here.site.store()).unwrap();
+    fs::rename(other.store(), here.installation.store()).unwrap();
     here.until(&key, 401).await;
-    here.until(&here.site.api_key, 401).await;
+    here.until(&here.installation.api_key, 401).await;
     assert!(here.logged("was rolled back or replaced"));
 }
 
@@ -374,7 +387,7 @@ async fn revocations_apply_after_an_unreadable_change() {
     for row in [LATER, LATER_VERB, LATER_RECORD] {
         let here = Managed::start().await;
         let ((first, first_id), (second, second_id)) = (here.key().await, here.key().await);
-        outside(&here.site.store()).await.execute(row).await.unwrap();
+        outside(&here.installation.store()).await.execute(row).await.unwrap();
         for (key, id) in [(first, first_id), (second, second_id)] {
             let gone = here.ask("DELETE", &format!("/tenants/demo/keys/{id}?wait=60"), None).await;
             assert_eq!(gone.status(), 204, "{row}");
@@ -384,7 +397,7 @@ async fn revocations_apply_after_an_unreadable_change() {
         here.until(&made, 200).await;
         let status = here.status().await;
         assert_eq!(
-            (&status["following"], &status["ready"]),
+            (&status["replication"], &status["ready"]),
             (&json!("incomplete"), &json!(false)),
             "{status}"
         );
@@ -396,7 +409,7 @@ async fn revocations_apply_after_an_unreadable_change() {
 async fn key_with_an_unreadable_record_is_denied_and_others_work() {
     let here = Managed::start().await;
     let ((broken, id), (sound, _)) = (here.key().await, here.key().await);
-    let mut store = outside(&here.site.store()).await;
+    let mut store = outside(&here.installation.store()).await;
     sqlx::query("UPDATE credential SET record = '{\"later\":1}' WHERE id = $1")
         .bind(&id)
         .execute(&mut store)
@@ -405,5 +418,5 @@ async fn key_with_an_unreadable_record_is_denied_and_others_work() {
     store.execute(LATER).await.unwrap();
     here.until(&broken, 401).await;
     here.until(&sound, 200).await;
-    assert_eq!(here.status().await["following"], "incomplete");
+    assert_eq!(here.status().await["replication"], "incomplete");
 }

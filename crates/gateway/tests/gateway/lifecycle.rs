@@ -14,13 +14,13 @@ use rlimit::{Resource, prlimit};
 use tokio::net::TcpSocket;
 
 use crate::{
-    process::{Gateway, PATIENCE, Service, Site, client, free_address, listens},
+    process::{Gateway, Installation, PATIENCE, Service, client, free_address, listens},
     serving::slow,
 };
 
 /// A gateway with all three kinds of listeners.
 struct Listeners {
-    site: Site,
+    installation: Installation,
     admin: SocketAddr,
     metrics: SocketAddr,
 }
@@ -47,7 +47,7 @@ upstream = "up"
 "#,
             service.address
         );
-        Self { site: Site::from_text(&text, public), admin, metrics }
+        Self { installation: Installation::from_text(&text, public), admin, metrics }
     }
 
     /// Returns the response of the metrics listener, requested with the given client.
@@ -80,7 +80,7 @@ fn wait_for_line(gateway: &Gateway, part: &str) {
 async fn unread_log_blocks_neither_requests_nor_shutdown() {
     let service = Service::echo().await;
     let listeners = Listeners::new(&service, "limits.requests_per_connection = 1000000");
-    let (mut gateway, unread) = listeners.site.start_unread();
+    let (mut gateway, unread) = listeners.installation.start_unread();
     let (client, scraper) = (client(), crate::process::client());
     // Each line is as long as its path. Together, the lines are larger than the pipe and the queue.
     let path = gateway.url(&format!("/{}", "x".repeat(7_000)));
@@ -105,8 +105,8 @@ async fn unread_log_blocks_neither_requests_nor_shutdown() {
 #[tokio::test]
 async fn other_signals_do_not_end_the_gateway() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "");
-    let gateway = site.start();
+    let installation = Installation::new(service.address, "");
+    let gateway = installation.start();
     for signal in ["HUP", "USR1", "USR2", "HUP"] {
         gateway.signal(&format!("-{signal}"));
         wait_for_line(&gateway, &format!("\"SIG{signal}\""));
@@ -120,8 +120,8 @@ async fn other_signals_do_not_end_the_gateway() {
 #[tokio::test]
 async fn sigquit_lets_requests_finish() {
     let (service, mut arrivals, release) = slow().await;
-    let site = Site::new(service.address, "");
-    let mut gateway = site.start();
+    let installation = Installation::new(service.address, "");
+    let mut gateway = installation.start();
     let running = tokio::spawn(gateway.get("/").send());
     arrivals.recv().await.unwrap();
     gateway.signal("-QUIT");
@@ -134,8 +134,8 @@ async fn sigquit_lets_requests_finish() {
 #[tokio::test]
 async fn sigint_ends_at_once_while_requests_finish() {
     let (service, mut arrivals, _release) = slow().await;
-    let site = Site::with(service.address, "", "", "server.shutdown_grace = \"24h\"");
-    let mut gateway = site.start();
+    let installation = Installation::with(service.address, "", "", "server.shutdown_grace = \"24h\"");
+    let mut gateway = installation.start();
     let running = tokio::spawn(gateway.get("/").send());
     arrivals.recv().await.unwrap();
     gateway.signal("-TERM");
@@ -149,11 +149,11 @@ async fn sigint_ends_at_once_while_requests_finish() {
 async fn replacement_takes_over_listeners_while_requests_finish() {
     let (service, mut arrivals, release) = slow().await;
     let listeners = Listeners::new(&service, "server.shutdown_grace = \"24h\"");
-    let mut old = listeners.site.start();
+    let mut old = listeners.installation.start();
     let running = tokio::spawn(old.get("/up").send());
     arrivals.recv().await.unwrap();
     old.signal("-TERM");
-    let new = listeners.site.start();
+    let new = listeners.installation.start();
     wait_for_line(&new, "\"ready\"");
     let deadline = Instant::now() + PATIENCE;
     while !listens(listeners.metrics) || !listens(listeners.admin) {
@@ -184,11 +184,11 @@ async fn idle(count: usize, from: &str, to: SocketAddr) -> Vec<tokio::net::TcpSt
 async fn admin_api_answers_while_the_public_listener_is_full() {
     let service = Service::echo().await;
     let listeners = Listeners::new(&service, "limits.head_timeout = \"60s\"\nserver.threads = 2");
-    let plain = listeners.site.command("serve");
+    let plain = listeners.installation.command("serve");
     let mut limited = Command::new("sh");
     limited.args(["-c", "ulimit -n 300; exec \"$0\" \"$@\""]).arg(plain.get_program()).args(plain.get_args());
-    limited.current_dir(listeners.site.folder.path()).env_remove("RUST_LOG").process_group(0);
-    let gateway = listeners.site.start_by(limited);
+    limited.current_dir(listeners.installation.folder.path()).env_remove("RUST_LOG").process_group(0);
+    let gateway = listeners.installation.start_by(limited);
     wait_for_line(&gateway, "limits.connections lowered");
     let mut clients = idle(240, "127.0.0.1", gateway.address).await;
     clients.extend(idle(240, "127.0.0.2", gateway.address).await);
@@ -226,8 +226,8 @@ fn wait_until_sigterm_is_handled(gateway: &Gateway) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn unacceptable_connections_are_logged_rarely_and_served_later() {
     let service = Service::echo().await;
-    let site = Site::with(service.address, "", "", "server.threads = 1");
-    let gateway = site.start();
+    let installation = Installation::with(service.address, "", "", "server.threads = 1");
+    let gateway = installation.start();
     let pid = i32::try_from(gateway.pid()).unwrap();
     let soft = |soft: u64| {
         let hard = Resource::NOFILE.get_hard().unwrap();
@@ -259,7 +259,7 @@ async fn metrics_listener_has_the_limits_of_every_listener() {
     let service = Service::echo().await;
     let limits = "limits.connections_per_address = 2\nlimits.head_timeout = \"300ms\"";
     let listeners = Listeners::new(&service, limits);
-    let _gateway = listeners.site.start();
+    let _gateway = listeners.installation.start();
     let mut half_heads: Vec<_> = (0..3)
         .map(|_| {
             let mut stream = TcpStream::connect(listeners.metrics).unwrap();

@@ -16,13 +16,14 @@ use serde_json::Value;
 
 use crate::{
     admin::managed,
-    process::{Gateway, PATIENCE, Site},
+    process::{Gateway, Installation, PATIENCE},
 };
 
 const CLIENT: &str = "5bc2be68-7498-4853-aa64-4be0ca62934e";
 
-fn run(site: &Site, arguments: &str) -> Output {
-    site.command(arguments)
+fn run(installation: &Installation, arguments: &str) -> Output {
+    installation
+        .command(arguments)
         .env_remove("PORTCULLIS_URL")
         .env_remove("PORTCULLIS_TOKEN")
         .env_remove("PORTCULLIS_LOCK_TOKEN")
@@ -30,19 +31,19 @@ fn run(site: &Site, arguments: &str) -> Output {
         .unwrap()
 }
 
-fn done(site: &Site, arguments: &str) -> String {
-    let output = run(site, arguments);
+fn done(installation: &Installation, arguments: &str) -> String {
+    let output = run(installation, arguments);
     assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn json(site: &Site, arguments: &str) -> Value {
-    serde_json::from_str(&done(site, &format!("{arguments} --json"))).unwrap()
+fn json(installation: &Installation, arguments: &str) -> Value {
+    serde_json::from_str(&done(installation, &format!("{arguments} --json"))).unwrap()
 }
 
 /// Runs a command that fails. Returns the exit status and the error output.
-fn refused(site: &Site, arguments: &str) -> (Option<i32>, String) {
-    let output = run(site, arguments);
+fn refused(installation: &Installation, arguments: &str) -> (Option<i32>, String) {
+    let output = run(installation, arguments);
     assert!(output.stdout.is_empty(), "{arguments}");
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
@@ -62,52 +63,54 @@ async fn answered(gateway: &Gateway, key: &str, status: u16) -> reqwest::header:
 
 #[tokio::test]
 async fn key_is_managed_beside_a_running_gateway() {
-    let (site, _, _) = managed("").await;
-    let gateway = site.start();
-    let made = json(&site, &format!("key create --tenant demo {CLIENT} --name second --scope orders:read"));
+    let (installation, _, _) = managed("").await;
+    let gateway = installation.start();
+    let made =
+        json(&installation, &format!("key create --tenant demo {CLIENT} --name second --scope orders:read"));
     let key = made["key"].as_str().unwrap();
     assert_eq!(made["scopes"][0]["resource"], "orders");
     assert!(!answered(&gateway, key, 200).await.contains_key("deprecation"));
 
     let id = made["id"].as_str().unwrap();
-    let next = json(&site, &format!("key rotate --tenant demo {id} --overlap 3600"));
+    let next = json(&installation, &format!("key rotate --tenant demo {id} --overlap 3600"));
     answered(&gateway, next["key"].as_str().unwrap(), 200).await;
     let deadline = Instant::now() + PATIENCE;
     while !answered(&gateway, key, 200).await.contains_key("sunset") {
         assert!(Instant::now() < deadline, "nobody says that it ends");
     }
-    let (code, why) = refused(&site, &format!("key revoke --tenant demo {id} --wait 3"));
+    let (code, why) = refused(&installation, &format!("key revoke --tenant demo {id} --wait 3"));
     assert!(code == Some(1) && why.contains("pass --url"), "a store refuses nobody: {why}");
     answered(&gateway, key, 200).await;
-    assert!(done(&site, &format!("key revoke --tenant demo {id}")).contains("revoked "));
+    assert!(done(&installation, &format!("key revoke --tenant demo {id}")).contains("revoked "));
     answered(&gateway, key, 401).await;
-    let listed = done(&site, &format!("key list --tenant demo {CLIENT}"));
+    let listed = done(&installation, &format!("key list --tenant demo {CLIENT}"));
     assert!(listed.starts_with("ID ") && listed.contains("  second ") && !listed.contains(key), "{listed}");
-    let who = json(&site, "audit list --after 0 --limit 1");
-    assert_eq!(who["seq"], 1);
-    assert!(done(&site, "audit list").contains("admin:command-line"));
+    let first = json(&installation, "audit list --after 0 --limit 1");
+    assert_eq!(first["seq"], 1);
+    assert!(done(&installation, "audit list").contains("admin:command-line"));
 }
 
 #[test]
 fn tenants_apps_and_plans_are_managed_in_the_store() {
-    let site = tokio::runtime::Runtime::new().unwrap().block_on(managed("")).0;
-    done(&site, "plan set slow --limit name=minute,quota=6,window=60");
-    done(&site, "plan set slow --limit name=minute,quota=7,window=60,burst=3,promise=ceiling");
-    assert_eq!(json(&site, "plan show slow")["limits"][0]["quota"], 7);
-    done(&site, "tenant create Customer --id customer --max-callers 2");
-    let app = json(&site, "app create --tenant customer first --kind app --plan slow --remark Remark");
+    let installation = tokio::runtime::Runtime::new().unwrap().block_on(managed("")).0;
+    done(&installation, "plan set slow --limit name=minute,quota=6,window=60");
+    done(&installation, "plan set slow --limit name=minute,quota=7,window=60,burst=3,promise=ceiling");
+    assert_eq!(json(&installation, "plan show slow")["limits"][0]["quota"], 7);
+    done(&installation, "tenant create Customer --id customer --max-callers 2");
+    let app =
+        json(&installation, "app create --tenant customer first --kind app --plan slow --remark Remark");
     assert!(app["app"]["secret"].as_str().is_some_and(|secret| secret.len() >= 32), "shown only once");
     let id = app["id"].as_str().unwrap();
-    assert_eq!(json(&site, &format!("app show --tenant customer {id}"))["app"]["remark"], "Remark");
+    assert_eq!(json(&installation, &format!("app show --tenant customer {id}"))["app"]["remark"], "Remark");
     assert_eq!(
-        json(&site, &format!("app edit --tenant customer {id} --status disabled"))["status"],
+        json(&installation, &format!("app edit --tenant customer {id} --status disabled"))["status"],
         "disabled"
     );
-    let listed = done(&site, "app list --tenant customer --kind app --status disabled");
+    let listed = done(&installation, "app list --tenant customer --kind app --status disabled");
     assert_eq!(listed.lines().count(), 2, "{listed}");
-    assert_eq!(json(&site, "app list --tenant customer")["plan"], "slow");
-    assert!(done(&site, "tenant list").contains("customer"));
-    assert!(done(&site, "route list").contains("/v1/api_clients"));
+    assert_eq!(json(&installation, "app list --tenant customer")["plan"], "slow");
+    assert!(done(&installation, "tenant list").contains("customer"));
+    assert!(done(&installation, "route list").contains("/v1/api_clients"));
 
     for (arguments, says) in [
         ("tenant delete customer", "409 Conflict"),
@@ -122,92 +125,98 @@ fn tenants_apps_and_plans_are_managed_in_the_store() {
         ("plan set bad --limit name=x,quota=0,window=1", "#/limits/0"),
         ("app list --tenant nobody", "404 Not Found"),
     ] {
-        let (code, said) = refused(&site, arguments);
+        let (code, said) = refused(&installation, arguments);
         assert!(code == Some(3) && said.contains(says), "{arguments}: {code:?} {said}");
     }
     for arguments in ["app list", "plan set x --limit quota", "app create --tenant t n --kind thing", "key"] {
-        assert_eq!(refused(&site, arguments).0, Some(2), "{arguments}");
+        assert_eq!(refused(&installation, arguments).0, Some(2), "{arguments}");
     }
-    done(&site, &format!("app delete --tenant customer {id}"));
-    done(&site, "plan delete slow");
-    done(&site, "tenant delete customer");
+    done(&installation, &format!("app delete --tenant customer {id}"));
+    done(&installation, "plan delete slow");
+    done(&installation, "tenant delete customer");
 }
 
 #[test]
 fn tables_and_messages_are_clear() {
-    let site = tokio::runtime::Runtime::new().unwrap().block_on(managed("")).0;
+    let installation = tokio::runtime::Runtime::new().unwrap().block_on(managed("")).0;
     done(
-        &site,
+        &installation,
         "plan set slow --limit name=minute,quota=7,window=60,burst=3,promise=ceiling --limit name=day,quota=9,window=86400",
     );
-    done(&site, "plan set free");
-    let plans = done(&site, "plan list");
+    done(&installation, "plan set free");
+    let plans = done(&installation, "plan list");
     assert!(
         plans.contains("minute: 7 per 60 s, burst 3, ceiling; day: 9 per 86400 s, burst 9, average"),
         "{plans}"
     );
     assert!(plans.contains("unlimited") && !plans.contains('{'), "{plans}");
-    let tenants = done(&site, "tenant list");
+    let tenants = done(&installation, "tenant list");
     assert!(tenants.lines().next().unwrap().ends_with("MAX CALLERS"), "{tenants}");
 
-    let key = done(&site, &format!("key create --tenant demo {CLIENT}"));
+    let key = done(&installation, &format!("key create --tenant demo {CLIENT}"));
     assert!(key.starts_with("The secret below (key) is shown only once. Store it now.\n"), "{key}");
-    let signing = done(&site, &format!("key create --tenant demo {CLIENT} --signing"));
+    let signing = done(&installation, &format!("key create --tenant demo {CLIENT} --signing"));
     assert!(signing.contains("The secret below (secret) is shown only once."), "{signing}");
-    assert!(!done(&site, &format!("key list --tenant demo {CLIENT}")).contains("only once"));
+    assert!(!done(&installation, &format!("key list --tenant demo {CLIENT}")).contains("only once"));
 
     // The default kind of a caller depends on the tenant, unless another kind is given.
-    let app = done(&site, "app create --tenant demo-gateway shop");
+    let app = done(&installation, "app create --tenant demo-gateway shop");
     assert!(app.contains("The secret below (app.secret) is shown only once."), "{app}");
-    assert_eq!(json(&site, "app create --tenant demo-gateway till --kind operator")["kind"], "operator");
-    assert_eq!(json(&site, "app create --tenant demo example.com/a")["kind"], "api_client");
     assert_eq!(
-        json(&site, "app create --tenant administration me --role read_only")["kind"],
+        json(&installation, "app create --tenant demo-gateway till --kind operator")["kind"],
+        "operator"
+    );
+    assert_eq!(json(&installation, "app create --tenant demo example.com/a")["kind"], "api_client");
+    assert_eq!(
+        json(&installation, "app create --tenant administration me --role read_only")["kind"],
         "administrator"
     );
-    let help = done(&site, "key create --help");
+    let help = done(&installation, "key create --help");
     assert!(help.contains("<CALLER>") && !help.contains("<APP>"), "{help}");
 }
 
 #[test]
 fn locked_caller_is_changed_with_the_lock_token_only() {
-    let site = tokio::runtime::Runtime::new().unwrap().block_on(managed("")).0;
-    let lock = json(&site, &format!("lock acquire --caller {CLIENT} --reason moving --duration 600"));
+    let installation = tokio::runtime::Runtime::new().unwrap().block_on(managed("")).0;
+    let lock = json(&installation, &format!("lock acquire --caller {CLIENT} --reason moving --duration 600"));
     let (id, token) = (lock["id"].as_str().unwrap(), lock["token"].as_str().unwrap());
-    let with =
-        |arguments: &str| site.command(arguments).env("PORTCULLIS_LOCK_TOKEN", token).output().unwrap();
+    let with = |arguments: &str| {
+        installation.command(arguments).env("PORTCULLIS_LOCK_TOKEN", token).output().unwrap()
+    };
     let edit = format!("app edit --tenant demo {CLIENT} --name example.com/moved");
-    let (code, said) = refused(&site, &edit);
+    let (code, said) = refused(&installation, &edit);
     assert!(code == Some(3) && said.contains("423 Locked") && said.contains("moving"), "{said}");
     let edited = with(&edit);
     assert!(edited.status.success(), "{}", String::from_utf8_lossy(&edited.stderr));
-    assert!(done(&site, "lock list").contains(id));
+    assert!(done(&installation, "lock list").contains(id));
     assert!(with("lock refresh --duration 900").status.success());
     assert!(with("lock release").status.success());
-    assert_eq!(refused(&site, &format!("lock show {id}")).0, Some(3));
+    assert_eq!(refused(&installation, &format!("lock show {id}")).0, Some(3));
     assert!(!with("lock refresh").status.success(), "what was released stays so");
 
-    let again = json(&site, "lock acquire --path /orders --reason counting");
+    let again = json(&installation, "lock acquire --path /orders --reason counting");
     assert!(again["fence"].as_u64() > lock["fence"].as_u64());
-    assert_eq!(refused(&site, "lock acquire --path /orders/7 --reason mine").0, Some(3));
-    assert!(done(&site, &format!("lock break {}", again["id"].as_str().unwrap())).contains("broke lock"));
+    assert_eq!(refused(&installation, "lock acquire --path /orders/7 --reason mine").0, Some(3));
+    assert!(
+        done(&installation, &format!("lock break {}", again["id"].as_str().unwrap())).contains("broke lock")
+    );
     for arguments in ["lock acquire --reason x", "lock acquire --reason x --path /a --caller b", "lock break"]
     {
-        assert_eq!(refused(&site, arguments).0, Some(2), "{arguments}");
+        assert_eq!(refused(&installation, arguments).0, Some(2), "{arguments}");
     }
-    assert!(refused(&site, "lock release").1.contains("PORTCULLIS_LOCK_TOKEN"));
+    assert!(refused(&installation, "lock release").1.contains("PORTCULLIS_LOCK_TOKEN"));
 }
 
 #[tokio::test]
 async fn commands_work_against_a_gateway_with_a_key() {
-    let (site, admin, token) = managed("").await;
-    let _gateway = site.start();
+    let (installation, admin, token) = managed("").await;
+    let _gateway = installation.start();
     let at = |arguments: &str| {
-        let mut command = site.command(arguments);
+        let mut command = installation.command(arguments);
         command.env("PORTCULLIS_URL", format!("http://{admin}")).env_remove("PORTCULLIS_TOKEN");
         command
     };
-    let file = site.store().with_file_name("token");
+    let file = installation.store().with_file_name("token");
     fs::write(&file, format!("{token}\n")).unwrap();
     let by_file = at(&format!("tenant list --token-file {}", file.display())).output().unwrap();
     let by_variable = at("tenant list").env("PORTCULLIS_TOKEN", &token).output().unwrap();
@@ -243,12 +252,12 @@ async fn commands_work_against_a_gateway_with_a_key() {
 
 #[test]
 fn shells_complete_the_commands() {
-    let site = tokio::runtime::Runtime::new().unwrap().block_on(managed("")).0;
+    let installation = tokio::runtime::Runtime::new().unwrap().block_on(managed("")).0;
     for shell in ["bash", "zsh", "fish"] {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_portcullis"));
         let output = command
             .args(["completions", shell])
-            .current_dir(site.store().parent().unwrap())
+            .current_dir(installation.store().parent().unwrap())
             .output()
             .unwrap();
         let script = String::from_utf8(output.stdout).unwrap();
@@ -260,8 +269,8 @@ fn shells_complete_the_commands() {
 }
 
 /// Creates names that an earlier version accepted, bypassing the rules of today.
-async fn old_store(site: &Site) {
-    let store = Sqlite::open(&site.store(), Arc::new(SystemClock::new())).await.unwrap();
+async fn old_store(installation: &Installation) {
+    let store = Sqlite::open(&installation.store(), Arc::new(SystemClock::new())).await.unwrap();
     let name = "a\u{1b}]0;b\u{7}\u{202e}\u{9b}c\u{2028}".to_owned();
     let (tenant, id) = ("demo".parse().unwrap(), CLIENT.parse().unwrap());
     let edit = CallerEdit { name: Some(name.clone()), ..CallerEdit::default() };
@@ -283,23 +292,23 @@ async fn old_store(site: &Site) {
 
 #[test]
 fn terminal_output_escapes_invisible_characters() {
-    let site = tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let site = managed("").await.0;
-        old_store(&site).await;
-        site
+    let installation = tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let installation = managed("").await.0;
+        old_store(&installation).await;
+        installation
     });
     let show = format!("app show --tenant demo {CLIENT}");
     for arguments in ["app list --tenant demo", &show, "lock list", "lock show old", "audit list"] {
         for json in ["", " --json"] {
-            let said = done(&site, &format!("{arguments}{json}"));
+            let said = done(&installation, &format!("{arguments}{json}"));
             let raw = said.chars().find(|c| *c != '\n' && !is_displayable(*c));
             assert_eq!(raw, None, "{arguments}{json}: {said:?}");
             let escaped = if json.is_empty() { [r"\u{202e}", r"\u202e"] } else { [r"\u202e"; 2] };
             assert!(escaped.iter().any(|escaped| said.contains(escaped)), "{arguments}{json}: {said:?}");
         }
     }
-    let name = json(&site, &show)["name"].as_str().unwrap().to_owned();
+    let name = json(&installation, &show)["name"].as_str().unwrap().to_owned();
     assert!(name.contains('\u{202e}'), "as JSON it is the same name");
-    let (_, said) = refused(&site, "lock acquire --path /old/7 --reason mine");
+    let (_, said) = refused(&installation, "lock acquire --path /old/7 --reason mine");
     assert!(said.contains("423") && said.chars().all(|c| c == '\n' || is_displayable(c)), "{said:?}");
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::process::{Service, Site, client, values};
+use crate::process::{Installation, Service, client, values};
 
 const ALL: &str = r#"
 content_type = ["application/json"]
@@ -15,11 +15,12 @@ rate_limit = true
 #[tokio::test]
 async fn admitted_request_is_forwarded_with_id_and_without_key() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, ALL);
-    let gateway = site.start();
-    for (field, value) in
-        [("x-api-key", site.api_key.clone()), ("authorization", format!("Bearer {}", site.api_key))]
-    {
+    let installation = Installation::new(service.address, ALL);
+    let gateway = installation.start();
+    for (field, value) in [
+        ("x-api-key", installation.api_key.clone()),
+        ("authorization", format!("Bearer {}", installation.api_key)),
+    ] {
         let request = gateway.get("/orders?x=1").header(field, value).header("x-caller-id", "somebody-else");
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200);
@@ -33,15 +34,15 @@ async fn admitted_request_is_forwarded_with_id_and_without_key() {
         assert_eq!(values(&echo, "x-forwarded-proto"), ["http"]);
         assert_eq!(values(&echo, "x-forwarded-host"), [gateway.address.to_string()]);
     }
-    assert!(!gateway.log().concat().contains(&site.api_key));
+    assert!(!gateway.log().concat().contains(&installation.api_key));
 }
 
 #[tokio::test]
 async fn each_policy_denies_with_problem_details() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, ALL);
-    let gateway = site.start();
-    let key = &site.api_key;
+    let installation = Installation::new(service.address, ALL);
+    let gateway = installation.start();
+    let key = &installation.api_key;
     for (request, status, code) in [
         (gateway.get("/"), 401, "credential-missing"),
         (gateway.get("/").header("x-api-key", "junk"), 401, "credential-malformed"),
@@ -65,8 +66,8 @@ async fn each_policy_denies_with_problem_details() {
 #[tokio::test]
 async fn denial_before_a_surface_has_its_format() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "api_key = true");
-    let gateway = site.start();
+    let installation = Installation::new(service.address, "api_key = true");
+    let gateway = installation.start();
     let (apps, long) = ("/v2/demo-project/apigw/instances/demo-instance/apps", "x".repeat(9_000));
     let discue = |status: u16, title: &str| serde_json::json!({ "title": title, "status": status });
     for (target, status, body) in [
@@ -110,11 +111,15 @@ async fn denial_before_a_surface_has_its_format() {
 async fn guessing_client_is_locked_out_if_configured() {
     let service = Service::echo().await;
     let lockout = r#"api_key = { lockout = { attempts = 2, window = "1h", duration = "1h" } }"#;
-    let site = Site::new(service.address, lockout);
-    let gateway = site.start();
-    for (key, status) in
-        [("junk", 401), (&*site.api_key, 200), ("junk", 401), ("junk", 403), (&*site.api_key, 200)]
-    {
+    let installation = Installation::new(service.address, lockout);
+    let gateway = installation.start();
+    for (key, status) in [
+        ("junk", 401),
+        (&*installation.api_key, 200),
+        ("junk", 401),
+        ("junk", 403),
+        (&*installation.api_key, 200),
+    ] {
         let response = gateway.get("/").header("x-api-key", key).send().await.unwrap();
         assert_eq!(response.status(), status, "{key}");
         if status == 403 {
@@ -130,10 +135,10 @@ async fn guessing_client_is_locked_out_if_configured() {
 #[tokio::test]
 async fn key_created_on_a_surface_works_until_deleted() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, ALL);
-    let gateway = site.start();
+    let installation = Installation::new(service.address, ALL);
+    let gateway = installation.start();
     let keys = "/v1/api_keys";
-    let made = gateway.post(keys).header("x-api-key", &site.api_key).send().await.unwrap();
+    let made = gateway.post(keys).header("x-api-key", &installation.api_key).send().await.unwrap();
     assert_eq!(made.status(), 200);
     let made: Value = made.json().await.unwrap();
     let key = made["api_key"].as_str().unwrap();
@@ -146,7 +151,8 @@ async fn key_created_on_a_surface_works_until_deleted() {
     };
     becomes(200).await;
     let one = format!("{keys}/{id}");
-    let gone = client().delete(gateway.url(&one)).header("x-api-key", &site.api_key).send().await.unwrap();
+    let gone =
+        client().delete(gateway.url(&one)).header("x-api-key", &installation.api_key).send().await.unwrap();
     assert_eq!(gone.status(), 200);
     becomes(401).await;
 }
@@ -155,11 +161,11 @@ async fn key_created_on_a_surface_works_until_deleted() {
 #[tokio::test]
 async fn app_code_created_on_a_surface_works_until_deleted() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, r#"api_key = { sources = ["X-Apig-AppCode"] }"#);
-    let gateway = site.start();
+    let installation = Installation::new(service.address, r#"api_key = { sources = ["X-Apig-AppCode"] }"#);
+    let gateway = installation.start();
     let app = "14b399ac967f4115bb62c0346b4537e9";
     let codes = format!("/v2/demo-project/apigw/instances/demo-instance/apps/{app}/app-codes");
-    let made = gateway.put(&codes).header("x-auth-token", &site.operator_token).send().await.unwrap();
+    let made = gateway.put(&codes).header("x-auth-token", &installation.operator_token).send().await.unwrap();
     assert_eq!(made.status(), 201);
     let made: Value = made.json().await.unwrap();
     let (code, id) = (made["app_code"].as_str().unwrap(), made["id"].as_str().unwrap());
@@ -179,7 +185,8 @@ async fn app_code_created_on_a_surface_works_until_deleted() {
     assert_eq!(gateway.get("/").header("x-api-key", code).send().await.unwrap().status(), 401);
 
     let one = gateway.url(&format!("{codes}/{id}"));
-    let gone = client().delete(one).header("x-auth-token", &site.operator_token).send().await.unwrap();
+    let gone =
+        client().delete(one).header("x-auth-token", &installation.operator_token).send().await.unwrap();
     assert_eq!(gone.status(), 204);
     becomes(401).await;
     assert!(!gateway.log().concat().contains(code));
@@ -188,25 +195,11 @@ async fn app_code_created_on_a_surface_works_until_deleted() {
 #[tokio::test]
 async fn app_uses_a_route_while_authorized() {
     let service = Service::echo().await;
-    let address = crate::process::free_address();
-    let route = |name: &str| {
-        format!(
-            "[[routes]]\npath = \"/{name}\"\nname = \"{name}\"\nupstream = \"up\"\n\
-             [routes.policies]\napi_key = {{ sources = [\"X-Apig-AppCode\"] }}\ngrants = true\n"
-        )
-    };
-    let text = format!(
-        "store.path = \"data/p.db\"\nsecrets.file = \"data/s.toml\"\nlisteners = [{{ address = \"{address}\" }}]\n\
-         [upstreams.up]\naddress = \"{}\"\n{}{}[[routes]]\npath = \"/v2\"\nsurface = \"apig\"\n",
-        service.address,
-        route("orders"),
-        route("bills"),
-    );
-    let site = Site::from_text(&text, address);
-    let gateway = site.start();
+    let installation = Installation::with_granted_routes(service.address, &["orders", "bills"]);
+    let gateway = installation.start();
     let base = "/v2/demo-project/apigw/instances/demo-instance";
     let app = "14b399ac967f4115bb62c0346b4537e9";
-    let token = &site.operator_token;
+    let token = &installation.operator_token;
     let made = gateway.put(&format!("{base}/apps/{app}/app-codes")).header("x-auth-token", token);
     let made: Value = made.send().await.unwrap().json().await.unwrap();
     let code = made["app_code"].as_str().unwrap();
@@ -241,10 +234,11 @@ async fn app_uses_a_route_while_authorized() {
 async fn app_calls_from_its_allowed_addresses_only() {
     let service = Service::echo().await;
     let trusting = "server.trusted_proxies = [\"127.0.0.1/32\"]";
-    let site = Site::with(service.address, r#"api_key = { sources = ["X-Apig-AppCode"] }"#, "", trusting);
-    let gateway = site.start();
+    let installation =
+        Installation::with(service.address, r#"api_key = { sources = ["X-Apig-AppCode"] }"#, "", trusting);
+    let gateway = installation.start();
     let app = "/v2/demo-project/apigw/instances/demo-instance/apps/14b399ac967f4115bb62c0346b4537e9";
-    let token = &site.operator_token;
+    let token = &installation.operator_token;
     let made = gateway.put(&format!("{app}/app-codes")).header("x-auth-token", token).send().await.unwrap();
     let made: Value = made.json().await.unwrap();
     let code = made["app_code"].as_str().unwrap();
@@ -292,16 +286,16 @@ policies = {{ api_key = true, rate_limit = {{ x_ratelimit = true }} }}
 "#,
         service.address
     );
-    let site = Site::from_text(&text, address);
-    let gateway = site.start();
+    let installation = Installation::from_text(&text, address);
+    let gateway = installation.start();
     for remaining in ["2", "1", "0"] {
-        let response = gateway.get("/").header("x-api-key", &site.api_key).send().await.unwrap();
+        let response = gateway.get("/").header("x-api-key", &installation.api_key).send().await.unwrap();
         assert_eq!(
             (response.status().as_u16(), &response.headers()["x-ratelimit-remaining"]),
             (200, &remaining.parse().unwrap())
         );
     }
-    let response = gateway.get("/").header("x-api-key", &site.api_key).send().await.unwrap();
+    let response = gateway.get("/").header("x-api-key", &installation.api_key).send().await.unwrap();
     assert_eq!(response.status(), 429);
     let wait: u32 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1_190..=1_200).contains(&wait), "{wait}");
@@ -323,8 +317,8 @@ async fn route_is_found_by_host_path_and_method() {
             + &route("path = \"/c\"\nmethods = [\"POST\"]\npolicies.api_key = true"),
         route("path = \"/\"\nhost = \"one.example\""),
     );
-    let site = Site::from_text(&text, address);
-    let gateway = site.start();
+    let installation = Installation::from_text(&text, address);
+    let gateway = installation.start();
     let status = async |request: reqwest::RequestBuilder| request.send().await.unwrap().status().as_u16();
     assert_eq!(status(gateway.get("/a")).await, 200);
     assert_eq!(status(gateway.get("/a/c")).await, 200);
@@ -353,8 +347,8 @@ async fn upstream_receives_the_matched_path() {
          [[routes]]\npath = \"/a/b\"\nupstream = \"up\"\n",
         service.address
     );
-    let site = Site::from_text(&text, address);
-    let gateway = site.start();
+    let installation = Installation::from_text(&text, address);
+    let gateway = installation.start();
     for (path, seen) in [
         ("/a/b?x=%61", Some("/a/b?x=%61")),
         ("/%61/%62/%3a", Some("/a/b/%3A")),
@@ -377,8 +371,8 @@ async fn upstream_receives_the_matched_path() {
 #[tokio::test]
 async fn ambiguous_requests_reach_no_upstream() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "");
-    let gateway = site.start();
+    let installation = Installation::new(service.address, "");
+    let gateway = installation.start();
     for head in [
         "GET /a/../b HTTP/1.1\r\nHost: a\r\n",
         "GET /a%2fb HTTP/1.1\r\nHost: a\r\n",

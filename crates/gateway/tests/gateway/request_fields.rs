@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    process::{Gateway, Service, Site, http2_client, values},
+    process::{Gateway, Installation, Service, http2_client, values},
     scripted::Scripted,
 };
 
@@ -35,13 +35,13 @@ async fn gateway_headers_are_removed_in_every_spelling() {
         ("server.caller_id_header = \"X.Caller-Id\"", "x.caller-id"),
     ] {
         let service = Service::echo().await;
-        let site = Site::with(service.address, "api_key = true", "", settings);
-        let gateway = site.start();
+        let installation = Installation::with(service.address, "api_key = true", "", settings);
+        let gateway = installation.start();
         let fields = format!(
             "X-API-Key: {}\r\nX-Caller-Id: admin\r\nX_Caller_Id: admin\r\nX.Caller.Id: admin\r\nX-Caller_Id: admin\r\n\
              x~caller~id: admin\r\nX'Caller-Id: admin\r\nX_Forwarded_For: 1.1.1.1\r\nX.Forwarded.Proto: https\r\n\
              X-Forwarded_Host: evil\r\nX-Other: 1\r\n",
-            site.api_key
+            installation.api_key
         );
         let echo = echo(&gateway, &fields);
         assert_eq!(names(&echo).len(), 2, "{settings}: {echo}");
@@ -63,13 +63,13 @@ async fn headers_only_a_proxy_may_set_are_removed() {
         ("server.removed_headers = [\"default\", \"X-Tenant\"]", &["traceparent"]),
     ] {
         let service = Service::echo().await;
-        let site = Site::with(service.address, "", "", settings);
-        let gateway = site.start();
+        let installation = Installation::with(service.address, "", "", settings);
+        let gateway = installation.start();
         assert_eq!(names(&echo(&gateway, CLAIMS)), left, "{settings}");
     }
     let service = Service::echo().await;
-    let site = Site::with(service.address, "", "", "server.removed_headers = [\"x-tenant\"]");
-    let gateway = site.start();
+    let installation = Installation::with(service.address, "", "", "server.removed_headers = [\"x-tenant\"]");
+    let gateway = installation.start();
     let names_left = echo(&gateway, CLAIMS);
     assert!(
         names(&names_left).contains(&"x-real-ip") && !names(&names_left).contains(&"x-tenant"),
@@ -83,8 +83,8 @@ async fn chosen_media_type_is_forwarded_if_configured() {
     let accept = "accept = [\"application/json\", \"text/csv\"]";
     for (settings, sent) in [("server.media_type_header = \"X-Media-Type\"", true), ("", false)] {
         let service = Service::echo().await;
-        let site = Site::with(service.address, accept, "", settings);
-        let gateway = site.start();
+        let installation = Installation::with(service.address, accept, "", settings);
+        let gateway = installation.start();
         for (fields, chosen) in [
             ("Accept: text/csv\r\nX_Media_Type: text/html\r\nX-Media-Type: text/html\r\n", "text/csv"),
             ("Accept: application/json, text/csv;q=0.5\r\n", "application/json"),
@@ -102,16 +102,17 @@ async fn chosen_media_type_is_forwarded_if_configured() {
     }
     // A route without content negotiation has no media type, and the client's header is not used instead.
     let service = Service::echo().await;
-    let site = Site::with(service.address, "", "", "server.media_type_header = \"x-media-type\"");
-    let gateway = site.start();
+    let installation =
+        Installation::with(service.address, "", "", "server.media_type_header = \"x-media-type\"");
+    let gateway = installation.start();
     assert!(values(&echo(&gateway, "X-Media-Type: text/html\r\n"), "x-media-type").is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn content_length_with_a_leading_zero_is_400() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "");
-    let gateway = site.start();
+    let installation = Installation::new(service.address, "");
+    let gateway = installation.start();
     for length in ["010", "00", "+10", "-10", "10, 10", "0xa", " "] {
         let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n0123456789");
         let answer = gateway.raw(head.as_bytes());
@@ -122,10 +123,10 @@ async fn content_length_with_a_leading_zero_is_400() {
 #[tokio::test(flavor = "multi_thread")]
 async fn post_without_content_is_forwarded_with_a_length() {
     let service = Scripted::answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
-    let mut site = Site::new(service.address, "");
-    let listener = format!("address = \"{}\"", site.address);
-    site.rewrite(|text| text.replacen(&listener, &format!("{listener}\nh2c = true"), 1));
-    let gateway = site.start();
+    let mut installation = Installation::new(service.address, "");
+    let listener = format!("address = \"{}\"", installation.address);
+    installation.rewrite(|text| text.replacen(&listener, &format!("{listener}\nh2c = true"), 1));
+    let gateway = installation.start();
     let http2 = http2_client();
     for (method, length) in [
         ("POST", Some("0")),
@@ -153,11 +154,11 @@ async fn post_without_content_is_forwarded_with_a_length() {
 #[tokio::test(flavor = "multi_thread")]
 async fn trace_is_rejected_and_options_obeys_max_forwards() {
     let service = Service::echo().await;
-    let mut site = Site::new(service.address, "");
-    site.rewrite(|text| {
+    let mut installation = Installation::new(service.address, "");
+    installation.rewrite(|text| {
         format!("{text}\n[[routes]]\npath = \"/read\"\nupstream = \"up\"\nmethods = [\"GET\", \"OPTIONS\"]\n")
     });
-    let gateway = site.start();
+    let gateway = installation.start();
     let ask = |method: &str, path: &str, fields: &str| {
         let head = format!("{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n");
         gateway.raw(head.as_bytes()).to_ascii_lowercase()

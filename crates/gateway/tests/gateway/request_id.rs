@@ -3,7 +3,7 @@
 use reqwest::Response;
 use serde_json::Value;
 
-use crate::process::{Gateway, Service, Site, client, free_address, raw};
+use crate::process::{Gateway, Installation, Service, client, free_address, raw};
 
 fn id(answer: &Response) -> Option<String> {
     answer.headers().get("x-request-id").map(|id| id.to_str().unwrap().to_owned())
@@ -25,16 +25,16 @@ async fn logged(gateway: &Gateway, path: &str) -> (u16, String) {
 #[tokio::test]
 async fn gateway_responses_have_the_request_id_of_the_log() {
     let service = Service::echo().await;
-    let mut site = Site::new(service.address, "api_key = true");
-    let (admin, nobody) = (free_address(), free_address());
-    site.rewrite(|text| {
+    let mut installation = Installation::new(service.address, "api_key = true");
+    let (admin, unused) = (free_address(), free_address());
+    installation.rewrite(|text| {
         format!(
             "{text}\n[[routes]]\npath = \"/docs\"\nsurface = \"docs\"\n[[routes]]\npath = \"/down\"\nupstream = \"down\"\n\
-             [upstreams.down]\naddress = \"{nobody}\"\n[admin]\naddress = \"{admin}\"\n"
+             [upstreams.down]\naddress = \"{unused}\"\n[admin]\naddress = \"{admin}\"\n"
         )
     });
-    site.init();
-    let gateway = site.start();
+    installation.init();
+    let gateway = installation.start();
     let mut ids = Vec::new();
     for (path, expected) in [
         ("/refused", 401),
@@ -56,7 +56,7 @@ async fn gateway_responses_have_the_request_id_of_the_log() {
     ids.dedup();
     assert_eq!(ids.len(), count, "no two are the same");
     // A response from an upstream gets no id.
-    let forwarded = gateway.get("/x").header("x-api-key", &site.api_key).send().await.unwrap();
+    let forwarded = gateway.get("/x").header("x-api-key", &installation.api_key).send().await.unwrap();
     assert_eq!((forwarded.status().as_u16(), id(&forwarded)), (200, None));
 }
 
@@ -64,22 +64,22 @@ async fn gateway_responses_have_the_request_id_of_the_log() {
 async fn request_id_is_accepted_from_trusted_proxies_only() {
     let service = Service::echo().await;
     let trusting = "server.trusted_proxies = [\"127.0.0.0/8\"]";
-    let site = Site::with(service.address, "api_key = true", "", trusting);
-    let gateway = site.start();
+    let installation = Installation::with(service.address, "api_key = true", "", trusting);
+    let gateway = installation.start();
     let long = "a".repeat(129);
-    for (sent, taken) in [("of-a-proxy/1", true), ("a b", false), (&long, false)] {
+    for (sent, accepted) in [("of-a-proxy/1", true), ("a b", false), (&long, false)] {
         let answer = gateway.get("/refused").header("x-request-id", sent).send().await.unwrap();
         let id = id(&answer).unwrap();
-        assert_eq!(id == sent, taken, "{sent}: {id}");
-        assert!(taken || is_generated(&id), "{sent}: {id}");
+        assert_eq!(id == sent, accepted, "{sent}: {id}");
+        assert!(accepted || is_generated(&id), "{sent}: {id}");
     }
 }
 
 #[tokio::test]
 async fn late_head_is_answered_with_a_request_id() {
     let service = Service::echo().await;
-    let site = Site::with(service.address, "", "", "limits.head_timeout = \"300ms\"");
-    let gateway = site.start();
+    let installation = Installation::with(service.address, "", "", "limits.head_timeout = \"300ms\"");
+    let gateway = installation.start();
     let answer = raw(gateway.address, b"GET / HTTP/1.1\r\nHost");
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
     let id = answer.lines().find_map(|line| line.strip_prefix("x-request-id: ")).unwrap().to_owned();

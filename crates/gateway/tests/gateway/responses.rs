@@ -5,17 +5,17 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use crate::{
-    process::{Gateway, Site, client, http2_client},
+    process::{Gateway, Installation, client, http2_client},
     scripted::{Reaction, Scripted, ok},
 };
 
 /// Starts a gateway with one worker, with HTTP/1.1 and HTTP/2 on its listener, in front of an upstream.
-fn gateway(service: &Scripted) -> (Site, Gateway) {
-    let mut site = Site::with(service.address, "", "", "server.threads = 1");
-    let listener = format!("address = \"{}\"", site.address);
-    site.rewrite(|text| text.replacen(&listener, &format!("{listener}\nh2c = true"), 1));
-    let gateway = site.start();
-    (site, gateway)
+fn gateway(service: &Scripted) -> (Installation, Gateway) {
+    let mut installation = Installation::with(service.address, "", "", "server.threads = 1");
+    let listener = format!("address = \"{}\"", installation.address);
+    installation.rewrite(|text| text.replacen(&listener, &format!("{listener}\nh2c = true"), 1));
+    let gateway = installation.start();
+    (installation, gateway)
 }
 
 /// Sends a GET with `Connection: close`. Returns the response as text.
@@ -69,7 +69,7 @@ async fn ambiguously_framed_response_is_502() {
         let at: usize = request.path()[1..].parse().unwrap();
         Reaction::Send(format!("HTTP/1.1 {}\r\n\r\nhello", heads[at]).into_bytes())
     });
-    let (_site, gateway) = gateway(&service);
+    let (_installation, gateway) = gateway(&service);
     let http2 = http2_client();
     for (at, sent) in heads.iter().enumerate() {
         let answer = get(&gateway, &format!("/{at}"));
@@ -98,7 +98,7 @@ async fn chunked_response_with_a_length_is_chunked() {
             format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n");
         Reaction::Send(format!("{head}{sent}0\r\n\r\n").into_bytes())
     });
-    let (_site, gateway) = gateway(&service);
+    let (_installation, gateway) = gateway(&service);
     let http2 = http2_client();
     for length in ["10000", "1000000", "34900", "0"] {
         let answer = get(&gateway, &format!("/{length}"));
@@ -130,7 +130,7 @@ async fn truncated_response_is_not_completed() {
         let at: usize = request.path()[1..].parse().unwrap();
         Reaction::SendAndClose(format!("HTTP/1.1 200 OK\r\n{}", heads[at]).into_bytes())
     });
-    let (_site, gateway) = gateway(&service);
+    let (_installation, gateway) = gateway(&service);
     let http2 = http2_client();
     for (at, sent) in heads.iter().enumerate() {
         for client in [&http2, &client()] {
@@ -161,7 +161,7 @@ async fn extra_response_bytes_never_answer_another_request() {
         Ok(at) => Reaction::Send(format!("HTTP/1.1 {}{FORGED}", heads[at]).into_bytes()),
         Err(_) => Reaction::Send(ok("own")),
     });
-    let (_site, gateway) = gateway(&service);
+    let (_installation, gateway) = gateway(&service);
     let reused = client();
     for (at, head) in heads.iter().enumerate() {
         for method in [reqwest::Method::GET, reqwest::Method::HEAD] {
@@ -183,7 +183,7 @@ async fn responses_without_content_have_one_framing() {
     ] {
         let bytes = format!("HTTP/1.1 {sent}\r\n\r\n").into_bytes().leak();
         let service = Scripted::answering(bytes);
-        let (_site, gateway) = gateway(&service);
+        let (_installation, gateway) = gateway(&service);
         let answer =
             gateway.raw(format!("{method} / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").as_bytes());
         let length = head(&answer).lines().find(|line| line.starts_with("content-length")).map(str::to_owned);
@@ -203,7 +203,7 @@ async fn response_trailers_are_not_merged_into_the_head() {
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum, set-cookie, content-length\r\n\r\n\
           2\r\nok\r\n0\r\nX-Sum: 1\r\nSet-Cookie: a=b\r\nContent-Length: 7\r\n\r\n",
     );
-    let (_site, gateway) = gateway(&service);
+    let (_installation, gateway) = gateway(&service);
     let answer = gateway
         .raw(b"GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: close, te\r\n\r\n")
         .to_ascii_lowercase();
@@ -216,7 +216,7 @@ async fn content_arrives_at_an_http_1_0_upstream() {
     let service = Scripted::start(|_| {
         Reaction::Send(b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok".to_vec())
     });
-    let (_site, gateway) = gateway(&service);
+    let (_installation, gateway) = gateway(&service);
     for _ in 0..3 {
         let answer = gateway.raw(
             b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n\

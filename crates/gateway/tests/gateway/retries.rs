@@ -1,7 +1,7 @@
 //! Requests on connections that the upstream closes.
 
 use crate::{
-    process::{Gateway, Site},
+    process::{Gateway, Installation},
     scripted::{Arrived, Reaction, Scripted, ok},
 };
 
@@ -10,10 +10,10 @@ fn closes_upon_the_second() -> Scripted {
     Scripted::start(|request| if request.request == 0 { Reaction::Send(ok("ok")) } else { Reaction::Close })
 }
 
-fn gateway(service: &Scripted) -> (Site, Gateway) {
-    let site = Site::with(service.address, "", "", "server.threads = 1");
-    let gateway = site.start();
-    (site, gateway)
+fn gateway(service: &Scripted) -> (Installation, Gateway) {
+    let installation = Installation::with(service.address, "", "", "server.threads = 1");
+    let gateway = installation.start();
+    (installation, gateway)
 }
 
 /// Returns the status of a request without a body, or with the body that the framing describes.
@@ -31,7 +31,7 @@ fn times(service: &Scripted, method: &str) -> usize {
 async fn idempotent_request_is_retried_on_a_stale_connection() {
     for method in ["GET", "HEAD", "OPTIONS", "DELETE", "PUT"] {
         let service = closes_upon_the_second();
-        let (_site, gateway) = gateway(&service);
+        let (_installation, gateway) = gateway(&service);
         for _ in 0..6 {
             assert_eq!(status(&gateway, method, "\r\n"), "200", "{method}");
         }
@@ -58,7 +58,7 @@ async fn non_idempotent_request_is_not_retried() {
         ("LINK", "\r\n"),
     ] {
         let service = closes_upon_the_second();
-        let (_site, gateway) = gateway(&service);
+        let (_installation, gateway) = gateway(&service);
         assert_eq!(status(&gateway, "GET", "\r\n"), "200");
         assert_eq!(status(&gateway, method, framing), "502", "{method} {framing:?}");
         assert_eq!(times(&service, method), 1, "{method} {framing:?}");
@@ -72,7 +72,7 @@ async fn request_is_retried_once() {
         (0, 0) => Reaction::Send(ok("ok")),
         _ => Reaction::Close,
     });
-    let (_site, gateway) = gateway(&service);
+    let (_installation, gateway) = gateway(&service);
     assert_eq!(status(&gateway, "GET", "\r\n"), "200");
     assert_eq!(status(&gateway, "GET", "\r\n"), "502");
     assert_eq!(service.arrived().len(), 3);
@@ -87,7 +87,7 @@ async fn request_with_a_started_response_is_not_retried() {
         let service = Scripted::start(move |request| {
             if request.request == 0 { Reaction::Send(ok("ok")) } else { Reaction::SendAndClose(begun.into()) }
         });
-        let (_site, gateway) = gateway(&service);
+        let (_installation, gateway) = gateway(&service);
         assert_eq!(status(&gateway, "GET", "\r\n"), "200");
         assert_eq!(status(&gateway, "GET", "\r\n"), "502", "{begun:?}");
         assert_eq!(service.arrived().len(), 2, "{begun:?}");

@@ -11,7 +11,7 @@ use reqwest::{Certificate, Client, Version};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::process::{PATIENCE, Service, Site, certificate, client, free_address, provider};
+use crate::process::{Installation, PATIENCE, Service, certificate, client, free_address, provider};
 
 fn text(service: &Service, listener: &str) -> String {
     format!(
@@ -28,8 +28,8 @@ async fn tls_serves_http_2_and_http_1_by_alpn() {
     let (chain, key, pem) = certificate(folder.path());
     let address = free_address();
     let listener = format!("address = \"{address}\"\ntls = {{ certificate = {chain:?}, key = {key:?} }}");
-    let site = Site::from_text(&text(&service, &listener), address);
-    let _gateway = site.start();
+    let installation = Installation::from_text(&text(&service, &listener), address);
+    let _gateway = installation.start();
     provider();
     let trusting = || {
         let root = Certificate::from_pem(pem.as_bytes()).unwrap();
@@ -55,18 +55,18 @@ async fn tls_handshake_needs_a_permit_and_has_a_timeout() {
     let service = Service::echo().await;
     let folder = tempfile::tempdir().unwrap();
     let (chain, key, _) = certificate(folder.path());
-    let (address, told) = (free_address(), free_address());
+    let (address, metrics_address) = (free_address(), free_address());
     let listener = format!(
-        "address = \"{address}\"\ntls = {{ certificate = {chain:?}, key = {key:?} }}\n[metrics]\naddress = \"{told}\""
+        "address = \"{address}\"\ntls = {{ certificate = {chain:?}, key = {key:?} }}\n[metrics]\naddress = \"{metrics_address}\""
     );
     let text = text(&service, &listener);
     let limited = format!("limits.connections_per_address = 2\n{text}");
-    let site = Site::from_text(&limited, address);
-    let gateway = site.start();
+    let installation = Installation::from_text(&limited, address);
+    let gateway = installation.start();
     // The metrics listener has the same limits: while an earlier scrape is being closed, it rejects a third connection.
     let metrics = async || {
         loop {
-            if let Ok(answer) = client().get(format!("http://{told}/metrics")).send().await {
+            if let Ok(answer) = client().get(format!("http://{metrics_address}/metrics")).send().await {
                 break answer.text().await.unwrap();
             }
         }
@@ -94,9 +94,11 @@ async fn plain_text_http_2_is_served_only_if_enabled() {
     let service = Service::echo().await;
     for (h2c, works) in [(true, true), (false, false)] {
         let address = free_address();
-        let site =
-            Site::from_text(&text(&service, &format!("address = \"{address}\"\nh2c = {h2c}")), address);
-        let gateway = site.start();
+        let installation = Installation::from_text(
+            &text(&service, &format!("address = \"{address}\"\nh2c = {h2c}")),
+            address,
+        );
+        let gateway = installation.start();
         let prior = Client::builder().no_proxy().timeout(PATIENCE).http2_prior_knowledge().build().unwrap();
         let answer = prior.get(gateway.url("/")).send().await;
         assert_eq!(answer.is_ok_and(|answer| answer.version() == Version::HTTP_2), works);
@@ -111,8 +113,9 @@ async fn frequent_window_updates_get_the_complete_response() {
     provider();
     let service = Service::start(Router::new().fallback(async || vec![b'x'; LENGTH])).await;
     let address = free_address();
-    let site = Site::from_text(&text(&service, &format!("address = \"{address}\"\nh2c = true")), address);
-    let gateway = site.start();
+    let installation =
+        Installation::from_text(&text(&service, &format!("address = \"{address}\"\nh2c = true")), address);
+    let gateway = installation.start();
     let builder = Client::builder().no_proxy().timeout(PATIENCE).http2_prior_knowledge();
     let client = builder.http2_initial_stream_window_size(1_000).build().unwrap();
     let answer = client.get(gateway.url("/")).send().await.unwrap();
@@ -124,8 +127,8 @@ async fn frequent_window_updates_get_the_complete_response() {
 async fn dripped_head_is_cut() {
     let service = Service::echo().await;
     let address = free_address();
-    let site = Site::from_text(&text(&service, &format!("address = \"{address}\"")), address);
-    let gateway = site.start();
+    let installation = Installation::from_text(&text(&service, &format!("address = \"{address}\"")), address);
+    let gateway = installation.start();
     let mut stream = TcpStream::connect(gateway.address).unwrap();
     stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let mut ended = false;
@@ -142,9 +145,9 @@ async fn dripped_head_is_cut() {
 #[tokio::test]
 async fn access_log_has_caller_request_and_outcome() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "api_key = true");
-    let gateway = site.start();
-    let get = gateway.get("/who?token=s3cret").header("x-api-key", &site.api_key);
+    let installation = Installation::new(service.address, "api_key = true");
+    let gateway = installation.start();
+    let get = gateway.get("/who?token=s3cret").header("x-api-key", &installation.api_key);
     let length = get.send().await.unwrap().bytes().await.unwrap().len();
     let line = gateway.access("/who");
     assert_eq!(line["caller"], "5bc2be68-7498-4853-aa64-4be0ca62934e");
@@ -160,7 +163,7 @@ async fn access_log_has_caller_request_and_outcome() {
     assert_eq!(gateway.access("/a%0d%0a%22%7b")["status"], 400);
     let log = gateway.log();
     assert!(log.iter().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
-    assert!(!log.concat().contains("s3cret") && !log.concat().contains(&site.api_key));
+    assert!(!log.concat().contains("s3cret") && !log.concat().contains(&installation.api_key));
 }
 
 /// Starts an upstream that reports when a request has arrived, and answers on demand.
@@ -179,8 +182,8 @@ pub async fn slow() -> (Service, mpsc::Receiver<()>, mpsc::Sender<()>) {
 #[tokio::test]
 async fn sigterm_drains_requests_and_accepts_no_connections() {
     let (service, mut arrivals, release) = slow().await;
-    let site = Site::new(service.address, "");
-    let mut gateway = site.start();
+    let installation = Installation::new(service.address, "");
+    let mut gateway = installation.start();
     let running = tokio::spawn(gateway.get("/").send());
     arrivals.recv().await.unwrap();
     gateway.signal("-TERM");
@@ -199,8 +202,8 @@ async fn sigterm_drains_requests_and_accepts_no_connections() {
 #[tokio::test]
 async fn sigterm_waits_no_longer_than_its_timeout() {
     let (service, mut arrivals, _release) = slow().await;
-    let site = Site::with(service.address, "", "", "server.shutdown_grace = \"300ms\"");
-    let mut gateway = site.start();
+    let installation = Installation::with(service.address, "", "", "server.shutdown_grace = \"300ms\"");
+    let mut gateway = installation.start();
     let running = tokio::spawn(gateway.get("/").send());
     arrivals.recv().await.unwrap();
     gateway.signal("-TERM");
@@ -211,8 +214,8 @@ async fn sigterm_waits_no_longer_than_its_timeout() {
 #[tokio::test]
 async fn idle_connection_does_not_delay_shutdown() {
     let service = Service::echo().await;
-    let site = Site::with(service.address, "", "", "server.shutdown_grace = \"24h\"");
-    let mut gateway = site.start();
+    let installation = Installation::with(service.address, "", "", "server.shutdown_grace = \"24h\"");
+    let mut gateway = installation.start();
     let client = client();
     assert!(!client.get(gateway.url("/")).send().await.unwrap().bytes().await.unwrap().is_empty());
     gateway.signal("-TERM");
@@ -230,8 +233,8 @@ async fn api_descriptions_are_shown_without_external_resources() {
         &format!("{docs}[[listeners]]"),
         1,
     );
-    let site = Site::from_text(&text, address);
-    let gateway = site.start();
+    let installation = Installation::from_text(&text, address);
+    let gateway = installation.start();
     let moved = gateway.get("/manual").send().await.unwrap();
     assert_eq!(moved.url().path(), "/manual/");
     for (file, media_type) in

@@ -25,14 +25,14 @@ fn signed(words: &[&[&str]]) -> Output {
     command(words).env("PORTCULLIS_SECRET", SECRET).output().unwrap()
 }
 
-fn told(output: &Output) -> String {
+fn text_of(output: &Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
 #[test]
 fn explain_shows_every_step() {
-    let text = told(&signed(&[&KEY, &DATE, &URL]));
+    let text = text_of(&signed(&[&KEY, &DATE, &URL]));
     let expected = format!(
         "--- canonical request
 GET
@@ -66,13 +66,13 @@ fn secret_is_never_read_from_an_argument() {
     let file = file.to_str().unwrap();
     let all = [&KEY[..], &DATE, &URL];
     let from_file = command(&[&all.concat(), &["--secret-file", file]]).output().unwrap();
-    assert!(told(&from_file).contains(SIGNATURE));
+    assert!(text_of(&from_file).contains(SIGNATURE));
 
     let mut asked = command(&all).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     asked.stdin.take().unwrap().write_all(format!("{SECRET}\nmore\n").as_bytes()).unwrap();
     let from_input = asked.wait_with_output().unwrap();
-    assert!(told(&from_input).contains(SIGNATURE));
-    assert!(!told(&from_input).contains(SECRET));
+    assert!(text_of(&from_input).contains(SIGNATURE));
+    assert!(!text_of(&from_input).contains(SECRET));
 
     let nothing = command(&all).output().unwrap();
     assert_eq!(nothing.status.code(), Some(1));
@@ -85,25 +85,25 @@ fn headers_and_content_are_signed_and_printed_in_the_command() {
     let json = [&KEY[..], &DATE, &["--json"], &["-H", "Content-Type: application/json"]].concat();
     let content = r#"{"sku":"A-1","qty":2}"#;
     let post = ["--data", content, "post", "https://gw.example.com:443/orders"];
-    let told: Value = serde_json::from_str(&told(&signed(&[&json, &post]))).unwrap();
+    let document: Value = serde_json::from_str(&text_of(&signed(&[&json, &post]))).unwrap();
     let signature = "f87878d839709e0135e778cc3e9b44e61ddd89d2b65b94c467bd8376a1ff3cda";
-    assert_eq!(told["signature"], signature);
-    assert_eq!(told["headers"][0][0], "X-Sdk-Date");
-    let curl = told["curl"].as_str().unwrap();
+    assert_eq!(document["signature"], signature);
+    assert_eq!(document["headers"][0][0], "X-Sdk-Date");
+    let curl = document["curl"].as_str().unwrap();
     assert!(curl.ends_with(&format!("--data-raw '{content}'")) && curl.contains(signature), "{curl}");
     assert!(curl.contains("-H 'host: gw.example.com'"), "{curl}");
 
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, content).unwrap();
     let from = ["--body-file", file.path().to_str().unwrap(), "POST", "https://gw.example.com/orders"];
-    let of_file: Value = serde_json::from_str(&self::told(&signed(&[&json, &from]))).unwrap();
+    let of_file: Value = serde_json::from_str(&text_of(&signed(&[&json, &from]))).unwrap();
     assert_eq!(of_file["signature"], signature);
 
     let unsigned =
         ["--unsigned-payload", "--data", r#"{"large":"body"}"#, "POST", "https://gw.example.com/upload"];
-    let told: Value = serde_json::from_str(&self::told(&signed(&[&json, &unsigned]))).unwrap();
-    assert_eq!(told["signature"], "d5e24675a8aad8044c020179f1bae295c5bad73c0ef96e52719c7db64118eb5d");
-    assert_eq!(told["headers"][1], serde_json::json!(["X-Sdk-Content-Sha256", "UNSIGNED-PAYLOAD"]));
+    let document: Value = serde_json::from_str(&text_of(&signed(&[&json, &unsigned]))).unwrap();
+    assert_eq!(document["signature"], "d5e24675a8aad8044c020179f1bae295c5bad73c0ef96e52719c7db64118eb5d");
+    assert_eq!(document["headers"][1], serde_json::json!(["X-Sdk-Content-Sha256", "UNSIGNED-PAYLOAD"]));
 }
 
 /// Returns the exit status and the diagnosis of a signature.
@@ -177,7 +177,7 @@ fn diagnosis_names_common_mistakes_and_pairs_of_them() {
     ] {
         let (signed_url, url_sent) = (url(signed_url), url(url_sent));
         let wrong = signed(&[&KEY, &DATE, &["--json", "--data", content, "POST", &signed_url]]);
-        let wrong: Value = serde_json::from_str(&told(&wrong)).unwrap();
+        let wrong: Value = serde_json::from_str(&text_of(&wrong)).unwrap();
         let value = authorization("host;x-sdk-date", wrong["signature"].as_str().unwrap());
         let (code, says) = checked(&value, &[&["--data", content_sent, "POST", &url_sent]]);
         assert_eq!(code, Some(1));

@@ -7,7 +7,7 @@ use portcullis::signature::{Parts, Signer, format_date, hash};
 use reqwest::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
-use crate::process::{Gateway, PATIENCE, Service, Site, client, values};
+use crate::process::{Gateway, Installation, PATIENCE, Service, client, values};
 
 const APP: &str = "/v2/demo-project/apigw/instances/demo-instance/apps/14b399ac967f4115bb62c0346b4537e9";
 /// The path of the app in version 1 of the API.
@@ -17,8 +17,8 @@ const DATE: HeaderName = HeaderName::from_static("x-sdk-date");
 const HASH: HeaderName = HeaderName::from_static("x-sdk-content-sha256");
 
 /// Returns the key and the secret of the app that `init` created.
-async fn app(site: &Site, gateway: &Gateway) -> (String, String) {
-    let app = gateway.get(APP).header("x-auth-token", &site.operator_token).send().await.unwrap();
+async fn app(installation: &Installation, gateway: &Gateway) -> (String, String) {
+    let app = gateway.get(APP).header("x-auth-token", &installation.operator_token).send().await.unwrap();
     let app: Value = app.json().await.unwrap();
     let text = |name: &str| app[name].as_str().unwrap().to_owned();
     (text("app_key"), text("app_secret"))
@@ -33,7 +33,7 @@ pub struct Sign<'a> {
     pub content: &'a str,
     pub at: Timestamp,
     /// Whether the body's hash is in a header, so that the body can be verified while it is streamed.
-    pub told: bool,
+    pub hash_header: bool,
 }
 
 impl Sign<'_> {
@@ -45,7 +45,7 @@ impl Sign<'_> {
         fields.insert(DATE, HeaderValue::try_from(format_date(self.at)).unwrap());
         fields.insert(HOST, HeaderValue::try_from(gateway.address.to_string()).unwrap());
         let mut names = "host;x-sdk-date";
-        if self.told {
+        if self.hash_header {
             fields.insert(HASH, HeaderValue::try_from(payload.as_str()).unwrap());
             names = "host;x-sdk-content-sha256;x-sdk-date";
         }
@@ -72,11 +72,12 @@ pub async fn send(
 #[tokio::test]
 async fn signed_request_is_admitted_and_altered_one_denied() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "signature = true");
-    let gateway = site.start();
-    let (key, secret) = app(&site, &gateway).await;
+    let installation = Installation::new(service.address, "signature = true");
+    let gateway = installation.start();
+    let (key, secret) = app(&installation, &gateway).await;
     let (target, now) = ("/orders?b=2&a=1", Timestamp::now());
-    let get = Sign { key: &key, secret: &secret, method: "GET", target, content: "", at: now, told: false };
+    let get =
+        Sign { key: &key, secret: &secret, method: "GET", target, content: "", at: now, hash_header: false };
     let (status, echo) = send(&gateway, "GET", target, get.fields(&gateway), "").await;
     assert_eq!(status, 200, "{echo}");
     assert_eq!(values(&echo, "x-caller-id"), ["14b399ac-967f-4115-bb62-c0346b4537e9"]);
@@ -103,10 +104,10 @@ async fn signed_request_is_admitted_and_altered_one_denied() {
 #[tokio::test]
 async fn content_other_than_signed_reaches_no_upstream() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "signature = true");
-    let gateway = site.start();
-    let (key, secret) = app(&site, &gateway).await;
-    for told in [false, true] {
+    let installation = Installation::new(service.address, "signature = true");
+    let gateway = installation.start();
+    let (key, secret) = app(&installation, &gateway).await;
+    for hash_header in [false, true] {
         for content in ["", "{\"a\":1}", &"x".repeat(300_000)] {
             let post = Sign {
                 key: &key,
@@ -115,13 +116,13 @@ async fn content_other_than_signed_reaches_no_upstream() {
                 target: "/orders",
                 content,
                 at: Timestamp::now(),
-                told,
+                hash_header,
             };
             let (status, echo) = send(&gateway, "POST", "/orders", post.fields(&gateway), content).await;
-            assert_eq!(status, 200, "{told} {}: {echo}", content.len());
+            assert_eq!(status, 200, "{hash_header} {}: {echo}", content.len());
             let altered = format!("{content} ");
             let (status, problem) = send(&gateway, "POST", "/orders", post.fields(&gateway), &altered).await;
-            assert_eq!(status, 401, "{told} {}: {problem}", content.len());
+            assert_eq!(status, 401, "{hash_header} {}: {problem}", content.len());
         }
     }
 }
@@ -130,11 +131,12 @@ async fn content_other_than_signed_reaches_no_upstream() {
 #[tokio::test]
 async fn forwarded_query_is_the_signed_one() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "signature = true");
-    let gateway = site.start();
-    let (key, secret) = app(&site, &gateway).await;
+    let installation = Installation::new(service.address, "signature = true");
+    let gateway = installation.start();
+    let (key, secret) = app(&installation, &gateway).await;
     let (target, now) = ("/orders?a=1%2B2", Timestamp::now());
-    let get = Sign { key: &key, secret: &secret, method: "GET", target, content: "", at: now, told: false };
+    let get =
+        Sign { key: &key, secret: &secret, method: "GET", target, content: "", at: now, hash_header: false };
     for sent in [target, "/orders?a=1+2", "/orders?&a=%31%2b2"] {
         let (status, echo) = send(&gateway, "GET", sent, get.fields(&gateway), "").await;
         assert_eq!((status, echo["target"].as_str()), (200, Some(target)), "{sent}");
@@ -145,9 +147,9 @@ async fn forwarded_query_is_the_signed_one() {
 #[tokio::test]
 async fn signed_request_is_served_while_stalled_content_fills_memory() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "signature = true");
-    let gateway = site.start();
-    let (key, secret) = app(&site, &gateway).await;
+    let installation = Installation::new(service.address, "signature = true");
+    let gateway = installation.start();
+    let (key, secret) = app(&installation, &gateway).await;
     let forged = Sign {
         key: &key,
         secret: "guessed",
@@ -155,7 +157,7 @@ async fn signed_request_is_served_while_stalled_content_fills_memory() {
         target: "/orders",
         content: "",
         at: Timestamp::now(),
-        told: false,
+        hash_header: false,
     };
     let mut head = String::from("POST /orders HTTP/1.1\r\nContent-Length: 7000000\r\n");
     for (name, value) in &forged.fields(&gateway) {
@@ -185,9 +187,9 @@ async fn signed_request_is_served_while_stalled_content_fills_memory() {
 #[tokio::test]
 async fn unsigned_request_needs_a_key_where_both_are_accepted() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "signature = true\napi_key = true");
-    let gateway = site.start();
-    let (key, secret) = app(&site, &gateway).await;
+    let installation = Installation::new(service.address, "signature = true\napi_key = true");
+    let gateway = installation.start();
+    let (key, secret) = app(&installation, &gateway).await;
     let get = Sign {
         key: &key,
         secret: &secret,
@@ -195,11 +197,11 @@ async fn unsigned_request_needs_a_key_where_both_are_accepted() {
         target: "/",
         content: "",
         at: Timestamp::now(),
-        told: false,
+        hash_header: false,
     };
     let by_key = || {
         let mut fields = HeaderMap::new();
-        fields.insert("x-api-key", site.api_key.parse().unwrap());
+        fields.insert("x-api-key", installation.api_key.parse().unwrap());
         fields
     };
     let mut both = get.fields(&gateway);
@@ -221,10 +223,10 @@ fn signed(gateway: &Gateway, key: &Value, method: &str, target: &str, content: &
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     let mut fields = HeaderMap::new();
     fields.insert("content-type", HeaderValue::from_static("application/json"));
-    for pair in told["headers"].as_array().unwrap() {
+    for pair in document["headers"].as_array().unwrap() {
         let [name, value] = [&pair[0], &pair[1]].map(|text| text.as_str().unwrap());
         fields.insert(name.to_lowercase().parse::<HeaderName>().unwrap(), value.parse().unwrap());
     }
@@ -234,13 +236,15 @@ fn signed(gateway: &Gateway, key: &Value, method: &str, target: &str, content: &
 #[tokio::test]
 async fn operator_manages_apps_with_signatures_of_the_cli() {
     let service = Service::echo().await;
-    let mut site = Site::new(service.address, "api_key = true");
+    let mut installation = Installation::new(service.address, "api_key = true");
     // Requests that are repeated until the key is known look like guesses.
     let patient = "[surfaces.apig]\nlockout = { attempts = 1000000, window = \"1s\", duration = \"1s\" }";
-    site.rewrite(|text| format!("{text}\n{patient}\n"));
-    let gateway = site.start();
-    let made =
-        site.command("key create --tenant demo-gateway demo-operator --signing --json").output().unwrap();
+    installation.rewrite(|text| format!("{text}\n{patient}\n"));
+    let gateway = installation.start();
+    let made = installation
+        .command("key create --tenant demo-gateway demo-operator --signing --json")
+        .output()
+        .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let mut key: Value = serde_json::from_slice(&made.stdout).unwrap();
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::Response;
 use serde_json::{Value, json};
 
-use crate::process::{Gateway, Service, Site, client, free_address};
+use crate::process::{Gateway, Installation, Service, client};
 
 const BASE: &str = "/v2/demo-project/apigw/instances/demo-instance";
 const APP: &str = "14b399ac967f4115bb62c0346b4537e9";
@@ -14,30 +14,16 @@ struct Setup {
     gateway: Gateway,
     token: String,
     code: String,
-    _site: Site,
+    _installation: Installation,
 }
 
 impl Setup {
     async fn new() -> Self {
         let service = Service::echo().await;
-        let address = free_address();
-        let route = |name: &str| {
-            format!(
-                "[[routes]]\npath = \"/{name}\"\nname = \"{name}\"\nupstream = \"up\"\n\
-                 [routes.policies]\napi_key = {{ sources = [\"X-Apig-AppCode\"] }}\ngrants = true\n"
-            )
-        };
-        let text = format!(
-            "store.path = \"data/p.db\"\nsecrets.file = \"data/s.toml\"\nlisteners = [{{ address = \"{address}\" }}]\n\
-             [upstreams.up]\naddress = \"{}\"\n{}{}[[routes]]\npath = \"/v2\"\nsurface = \"apig\"\n",
-            service.address,
-            route("orders"),
-            route("bills"),
-        );
-        let site = Site::from_text(&text, address);
-        let gateway = site.start();
-        let token = site.operator_token.clone();
-        let mut setup = Self { gateway, token, code: String::new(), _site: site };
+        let installation = Installation::with_granted_routes(service.address, &["orders", "bills"]);
+        let gateway = installation.start();
+        let token = installation.operator_token.clone();
+        let mut setup = Self { gateway, token, code: String::new(), _installation: installation };
         let code = setup.manage("PUT", &format!("/apps/{APP}/app-codes"), None, 201).await;
         code["app_code"].as_str().unwrap().clone_into(&mut setup.code);
         let auths = json!({ "env_id": "DEFAULT_ENVIRONMENT_RELEASE_ID", "app_ids": [APP], "api_ids": ["orders", "bills"] });

@@ -30,20 +30,20 @@ pub fn portcullis(arguments: &[&str]) -> Output {
 }
 
 /// A configuration in a folder of its own, with the keys that `init` printed.
-pub struct Site {
+pub struct Installation {
     pub folder: TempDir,
     pub address: SocketAddr,
     pub api_key: String,
     pub operator_token: String,
 }
 
-impl Site {
-    /// Creates a site with the route `/` to an upstream, with the given policies.
+impl Installation {
+    /// Creates an installation with the route `/` to an upstream, with the given policies.
     pub fn new(upstream: SocketAddr, policies: &str) -> Self {
         Self::with(upstream, policies, "", "")
     }
 
-    /// Creates a site with additional lines in `[upstreams.up]`, and at the top of the file.
+    /// Creates an installation with additional lines in `[upstreams.up]`, and at the top of the file.
     pub fn with(upstream: SocketAddr, policies: &str, of_upstream: &str, of_file: &str) -> Self {
         let address = free_address();
         let text = format!(
@@ -82,14 +82,31 @@ surface = "apig"
     }
 
     pub fn from_text(text: &str, address: SocketAddr) -> Self {
-        let mut site = Self::uninitialised(text, address);
-        let made = site.init();
+        let mut installation = Self::uninitialised(text, address);
+        let made = installation.init();
         let shown = |label: &str| {
             let line = made.lines().find(|line| line.trim_start().starts_with(label));
             line.and_then(|line| line.split_whitespace().last()).unwrap_or_default().to_owned()
         };
-        (site.api_key, site.operator_token) = (shown("API key"), shown("Operator token"));
-        site
+        (installation.api_key, installation.operator_token) = (shown("API key"), shown("Operator token"));
+        installation
+    }
+
+    /// Creates an installation with routes to an upstream that apps use with an AppCode while they are authorized.
+    pub fn with_granted_routes(upstream: SocketAddr, names: &[&str]) -> Self {
+        let address = free_address();
+        let route = |name: &&str| {
+            format!(
+                "[[routes]]\npath = \"/{name}\"\nname = \"{name}\"\nupstream = \"up\"\n\
+                 [routes.policies]\napi_key = {{ sources = [\"X-Apig-AppCode\"] }}\ngrants = true\n"
+            )
+        };
+        let routes: String = names.iter().map(route).collect();
+        let text = format!(
+            "store.path = \"data/p.db\"\nsecrets.file = \"data/s.toml\"\nlisteners = [{{ address = \"{address}\" }}]\n\
+             [upstreams.up]\naddress = \"{upstream}\"\n{routes}[[routes]]\npath = \"/v2\"\nsurface = \"apig\"\n",
+        );
+        Self::from_text(&text, address)
     }
 
     /// Creates only the configuration, without running `init`.

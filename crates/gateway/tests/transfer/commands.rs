@@ -18,7 +18,7 @@ use portcullis_gateway::config::SecretsFile;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    process::{Service, Site, free_address},
+    process::{Installation, Service, free_address},
     test_registry::{Content, caller, content, hex, key, lines},
 };
 use portcullis_test::fixtures::{actor, clock, tenant};
@@ -26,20 +26,20 @@ use portcullis_test::fixtures::{actor, clock, tenant};
 const CONFIG: &str = "store.path = \"data/portcullis.db\"\nsecrets.file = \"data/secrets.toml\"\n\
                       listeners = [{ address = \"127.0.0.1:0\" }]\n";
 
-/// Returns a site without a store, which has the secrets of another site.
-fn beside(other: &Site) -> Site {
-    let site = Site::uninitialised(CONFIG, free_address());
-    fs::create_dir(site.folder.path().join("data")).unwrap();
-    fs::copy(secrets_file(other), secrets_file(&site)).unwrap();
-    site
+/// Returns an installation without a store, which has the secrets of another installation.
+fn beside(other: &Installation) -> Installation {
+    let installation = Installation::uninitialised(CONFIG, free_address());
+    fs::create_dir(installation.folder.path().join("data")).unwrap();
+    fs::copy(secrets_file(other), secrets_file(&installation)).unwrap();
+    installation
 }
 
-fn secrets_file(site: &Site) -> std::path::PathBuf {
-    site.folder.path().join("data/secrets.toml")
+fn secrets_file(installation: &Installation) -> std::path::PathBuf {
+    installation.folder.path().join("data/secrets.toml")
 }
 
-fn run(site: &Site, words: &str) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = site.command(words).output().unwrap();
+fn run(installation: &Installation, words: &str) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = installation.command(words).output().unwrap();
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     (status.code(), text(&stdout), text(&stderr))
 }
@@ -54,13 +54,13 @@ async fn stored(path: &Path) -> Content {
 
 #[tokio::test]
 async fn store_moves_to_another_site_with_its_secrets() {
-    let from = Site::new(free_address(), "");
+    let from = Installation::new(free_address(), "");
     let before = stored(&from.store()).await;
-    let (code, _, told) = run(&from, "export --output all.ndjson");
-    assert_eq!(code, Some(0), "{told}");
+    let (code, _, output) = run(&from, "export --output all.ndjson");
+    assert_eq!(code, Some(0), "{output}");
     let file = from.folder.path().join("all.ndjson");
     let bytes = fs::read(&file).unwrap();
-    assert_eq!(told, format!("exported {} bytes\n", bytes.len()));
+    assert_eq!(output, format!("exported {} bytes\n", bytes.len()));
     assert_eq!(lines(&bytes).len(), before.entities.len() + 2);
     let (code, text, _) = run(&from, "export");
     assert_eq!((code, text.lines().count()), (Some(0), before.entities.len() + 2));
@@ -69,12 +69,12 @@ async fn store_moves_to_another_site_with_its_secrets() {
 
     let to = beside(&from);
     let name = file.display();
-    let (code, told, _) = run(&to, &format!("import {name} --dry-run"));
+    let (code, output, _) = run(&to, &format!("import {name} --dry-run"));
     assert_eq!(code, Some(0));
-    assert!(told.starts_with("would import: ") && told.ends_with("; nothing was changed\n"), "{told}");
+    assert!(output.starts_with("would import: ") && output.ends_with("; nothing was changed\n"), "{output}");
     assert_eq!(stored(&to.store()).await.entities, []);
-    let (code, told, why) = run(&to, &format!("import {name}"));
-    assert_eq!((code, &*told), (Some(0), "imported: caller 3, credential 2, plan 1, tenant 2\n"), "{why}");
+    let (code, output, why) = run(&to, &format!("import {name}"));
+    assert_eq!((code, &*output), (Some(0), "imported: caller 3, credential 2, plan 1, tenant 2\n"), "{why}");
     assert_eq!(stored(&to.store()).await.entities, before.entities);
     assert_eq!(run(&to, "audit verify").0, Some(0));
 
@@ -94,28 +94,28 @@ async fn store_moves_to_another_site_with_its_secrets() {
 
 #[tokio::test]
 async fn failure_is_reported_with_exit_status_1() {
-    let site = Site::new(free_address(), "");
-    let keys = site.folder.path().join("keys.csv");
+    let installation = Installation::new(free_address(), "");
+    let keys = installation.folder.path().join("keys.csv");
     fs::write(&keys, "tenant,caller,name,digest\ndemo,nobody,n,x\n,b,n,y\n").unwrap();
-    fs::write(site.folder.path().join("all.ndjson"), "").unwrap();
-    let bare = Site::uninitialised(CONFIG, free_address());
-    let (stranger, apart) = (Site::new(free_address(), ""), beside(&site));
+    fs::write(installation.folder.path().join("all.ndjson"), "").unwrap();
+    let bare = Installation::uninitialised(CONFIG, free_address());
+    let (stranger, apart) = (Installation::new(free_address(), ""), beside(&installation));
     let exported = stranger.folder.path().join("all.ndjson");
     run(&stranger, "export --output all.ndjson");
-    for (site, words, what) in [
-        (&site, "export --output all.ndjson", "all.ndjson: entity already exists"),
-        (&site, "export --output no/such/folder/all.ndjson", "no/such/folder/all.ndjson: "),
-        (&site, "import missing.ndjson", "missing.ndjson: cannot be read: "),
-        (&site, "import all.ndjson --add", "all.ndjson: line 1: is incomplete"),
+    for (installation, words, what) in [
+        (&installation, "export --output all.ndjson", "all.ndjson: entity already exists"),
+        (&installation, "export --output no/such/folder/all.ndjson", "no/such/folder/all.ndjson: "),
+        (&installation, "import missing.ndjson", "missing.ndjson: cannot be read: "),
+        (&installation, "import all.ndjson --add", "all.ndjson: line 1: is incomplete"),
         (
             &apart,
             &format!("import {}", exported.display()),
             "caller.kind.app.secret: needs another seal key 1 than this installation has",
         ),
-        (&site, "import-keys missing.csv", "missing.csv: cannot be read: "),
-        (&site, "import-keys keys.csv", "nothing was imported:\n  line 2: digest: is not 32 bytes"),
-        (&site, "import-keys keys.csv", "\n  line 3: tenant: is missing\n  line 3: digest: "),
-        (&site, "import-keys keys.csv --format ndjson", "line 1: is not a JSON object"),
+        (&installation, "import-keys missing.csv", "missing.csv: cannot be read: "),
+        (&installation, "import-keys keys.csv", "nothing was imported:\n  line 2: digest: is not 32 bytes"),
+        (&installation, "import-keys keys.csv", "\n  line 3: tenant: is missing\n  line 3: digest: "),
+        (&installation, "import-keys keys.csv --format ndjson", "line 1: is not a JSON object"),
         (&bare, "export", "store data/portcullis.db does not exist"),
         (&bare, "import-keys keys.csv", "keys.csv: cannot be read"),
         (
@@ -124,14 +124,15 @@ async fn failure_is_reported_with_exit_status_1() {
             "an import needs the secrets file of the installation that exported",
         ),
     ] {
-        let (code, _, why) = run(site, words);
+        let (code, _, why) = run(installation, words);
         assert_eq!(code, Some(1), "{words}: {why}");
         assert!(why.contains(what), "{words}: {why}");
     }
     assert!(!bare.store().exists());
-    assert_eq!(run(&site, "import").0, Some(2));
-    assert_eq!(run(&site, "import-keys keys.csv --format xml").0, Some(2));
-    let left: Vec<_> = site.folder.path().read_dir().unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(run(&installation, "import").0, Some(2));
+    assert_eq!(run(&installation, "import-keys keys.csv --format xml").0, Some(2));
+    let left: Vec<_> =
+        installation.folder.path().read_dir().unwrap().map(|file| file.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().contains("draft")), "{left:?}");
 }
 
@@ -140,47 +141,47 @@ async fn failure_is_reported_with_exit_status_1() {
 fn export_file_is_private() {
     use std::os::unix::fs::PermissionsExt;
 
-    let site = Site::new(free_address(), "");
-    assert_eq!(run(&site, "export --output all.ndjson").0, Some(0));
-    let file = site.folder.path().join("all.ndjson");
+    let installation = Installation::new(free_address(), "");
+    assert_eq!(run(&installation, "export --output all.ndjson").0, Some(0));
+    let file = installation.folder.path().join("all.ndjson");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    let left = fs::read_dir(site.folder.path()).unwrap().count();
+    let left = fs::read_dir(installation.folder.path()).unwrap().count();
     assert_eq!(left, 3, "nothing is left beside it");
 }
 
 #[tokio::test]
 async fn running_gateway_accepts_keys_imported_beside_it() {
     let service = Service::echo().await;
-    let site = Site::new(service.address, "api_key = true");
-    let gateway = site.start();
+    let installation = Installation::new(service.address, "api_key = true");
+    let gateway = installation.start();
     let foreign = "c2stbGl2ZS1rZXktZnJvbS1lbHNld2hlcmU=";
     let ask = async |key: &str| gateway.get("/x").header("x-api-key", key).send().await.unwrap().status();
     assert_eq!(ask(foreign).await, 401);
     let digest = hex(&Sha256::digest(foreign));
     let rows = format!("tenant,caller,name,digest\ndemo,their-client,n,{digest}\n");
-    fs::write(site.folder.path().join("keys.csv"), rows).unwrap();
-    let (code, _, why) = run(&site, "import-keys keys.csv");
+    fs::write(installation.folder.path().join("keys.csv"), rows).unwrap();
+    let (code, _, why) = run(&installation, "import-keys keys.csv");
     assert_eq!(code, Some(1));
     assert!(why.contains("line 2: caller: does not exist"), "{why}");
-    let (_, told, _) = run(&site, "import-keys keys.csv --create-callers --dry-run");
-    assert_eq!(told, "would import: keys 1, callers 1; nothing was changed\n");
-    let (code, told, why) = run(&site, "import-keys keys.csv --create-callers");
-    assert_eq!((code, &*told), (Some(0), "imported: keys 1, callers 1\n"), "{why}");
+    let (_, output, _) = run(&installation, "import-keys keys.csv --create-callers --dry-run");
+    assert_eq!(output, "would import: keys 1, callers 1; nothing was changed\n");
+    let (code, output, why) = run(&installation, "import-keys keys.csv --create-callers");
+    assert_eq!((code, &*output), (Some(0), "imported: keys 1, callers 1\n"), "{why}");
     let deadline = std::time::Instant::now() + crate::process::PATIENCE;
     while ask(foreign).await != 200 {
         assert!(std::time::Instant::now() < deadline, "the gateway does not follow");
     }
     assert_eq!(ask(&digest).await, 401);
-    assert_eq!(ask(&site.api_key).await, 200);
+    assert_eq!(ask(&installation.api_key).await, 200);
     // An export during the import is complete.
-    let (code, text, _) = run(&site, "export");
+    let (code, text, _) = run(&installation, "export");
     assert_eq!(code, Some(0));
     assert!(lines(text.as_bytes()).last().unwrap()["end"]["counts"]["credential"] == 3);
 }
 
-/// Returns a file with many entities, sealed with a site's secrets.
-async fn large(site: &Site) -> Vec<u8> {
-    let secrets = SecretsFile::load(&secrets_file(site)).unwrap();
+/// Returns a file with many entities, sealed with an installation's secrets.
+async fn large(installation: &Installation) -> Vec<u8> {
+    let secrets = SecretsFile::load(&secrets_file(installation)).unwrap();
     let mut all = vec![Entity::Tenant(tenant("t").into_tenant(jiff::Timestamp::UNIX_EPOCH))];
     let peppers = secrets.peppers();
     let mut keys = Vec::new();
@@ -204,7 +205,7 @@ async fn large(site: &Site) -> Vec<u8> {
 }
 
 /// Kills an import after it has received `read` bytes of the file and, if `ends`, the end of its input.
-async fn killed_with(from: &Site, file: &[u8], read: usize, ends: bool) -> usize {
+async fn killed_with(from: &Installation, file: &[u8], read: usize, ends: bool) -> usize {
     let to = beside(from);
     let mut child = to.command("import -").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let mut input = BufWriter::new(child.stdin.take().unwrap());
@@ -223,7 +224,7 @@ async fn killed_with(from: &Site, file: &[u8], read: usize, ends: bool) -> usize
 
 #[tokio::test]
 async fn killed_import_leaves_nothing_or_everything() {
-    let from = Site::new(free_address(), "");
+    let from = Installation::new(free_address(), "");
     let file = large(&from).await;
     let whole = 1_201;
     // More than a pipe holds: the rest of the written data was read.

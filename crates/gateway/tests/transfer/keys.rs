@@ -112,8 +112,8 @@ async fn imported_digest_admits_its_key_only() {
         }
         for credential in &stored {
             assert_eq!(credential.kind, CredentialKind::Sha256Key);
-            let kept = String::from(credential.digest);
-            assert_eq!(presented(&to, &kept).await, Err(401));
+            let digest = String::from(credential.digest);
+            assert_eq!(presented(&to, &digest).await, Err(401));
             // The store alone does not reveal the key: it contains neither the key nor its SHA-256.
             let record = serde_json::to_string(credential).unwrap();
             assert!(texts.iter().all(|text| !record.contains(text) && !record.contains(&hex(&sha256(text)))));
@@ -177,7 +177,7 @@ async fn row_creates_what_it_describes() {
     }
 }
 
-fn told(refused: ImportError) -> Vec<String> {
+fn messages(refused: ImportError) -> Vec<String> {
     let ImportError::Mistakes(mistakes) = refused else { panic!("{refused:?}") };
     mistakes.iter().map(LineError::to_string).collect()
 }
@@ -249,14 +249,15 @@ fn invalid_row_is_named_by_line_and_member_and_not_quoted() {
         ("[]".into(), "is not a JSON object"),
         ("{".into(), "is not a JSON object"),
     ] {
-        let found = told(KeyRows::read(format!("\n{row}\n").as_bytes(), KeyFileFormat::Ndjson).unwrap_err());
+        let found =
+            messages(KeyRows::read(format!("\n{row}\n").as_bytes(), KeyFileFormat::Ndjson).unwrap_err());
         assert_eq!(found, [format!("line 2: {told_as}")], "{row}");
         assert!(!found[0].contains("hunter2"));
     }
     // All errors of all rows are reported at once.
     let two =
         format!("{}\n{}\n", row(&[("tenant", json!("a b")), ("status", json!("x"))]), row(&[("plan", text)]));
-    assert_eq!(told(KeyRows::read(two.as_bytes(), KeyFileFormat::Ndjson).unwrap_err()).len(), 3);
+    assert_eq!(messages(KeyRows::read(two.as_bytes(), KeyFileFormat::Ndjson).unwrap_err()).len(), 3);
 }
 
 #[test]
@@ -281,13 +282,16 @@ fn csv_rows_have_the_fields_of_their_header() {
             "line 2: name: is longer than 255 characters, or has an invisible one",
         ),
     ] {
-        let found = told(KeyRows::read(text.as_bytes(), KeyFileFormat::Csv).unwrap_err());
+        let found = messages(KeyRows::read(text.as_bytes(), KeyFileFormat::Csv).unwrap_err());
         assert_eq!(found[0], told_as, "{text}");
     }
     let whole = format!("\u{FEFF}tenant,caller,name,digest\n\nt,c,n,{digest}");
     assert_eq!(KeyRows::read(whole.as_bytes(), KeyFileFormat::Csv).unwrap().len(), 1);
     assert!(KeyRows::read(b"", KeyFileFormat::Csv).unwrap().is_empty());
-    assert_eq!(told(KeyRows::read(b"a\n\xFF", KeyFileFormat::Csv).unwrap_err()), ["line 2: is not UTF-8"]);
+    assert_eq!(
+        messages(KeyRows::read(b"a\n\xFF", KeyFileFormat::Csv).unwrap_err()),
+        ["line 2: is not UTF-8"]
+    );
 }
 
 #[test]
@@ -297,13 +301,13 @@ fn rows_and_reported_errors_are_limited() {
     text.extend((0..100_000).map(row));
     assert_eq!(KeyRows::read(text.as_bytes(), KeyFileFormat::Csv).unwrap().len(), 100_000);
     text += &row(100_000);
-    let found = told(KeyRows::read(text.as_bytes(), KeyFileFormat::Csv).unwrap_err());
+    let found = messages(KeyRows::read(text.as_bytes(), KeyFileFormat::Csv).unwrap_err());
     assert_eq!(found, ["line 100002: there are more than 100000 rows"]);
     let wrong = "x\n".repeat(100_000);
-    assert_eq!(told(KeyRows::read(wrong.as_bytes(), KeyFileFormat::Ndjson).unwrap_err()).len(), 100);
+    assert_eq!(messages(KeyRows::read(wrong.as_bytes(), KeyFileFormat::Ndjson).unwrap_err()).len(), 100);
     let long = vec![b'\n'; (64 << 20) + 1];
     assert!(
-        told(KeyRows::read(&long, KeyFileFormat::Ndjson).unwrap_err())[0]
+        messages(KeyRows::read(&long, KeyFileFormat::Ndjson).unwrap_err())[0]
             .contains("more than 67108864 bytes")
     );
 }
@@ -325,10 +329,10 @@ async fn conflict_is_named_by_line_and_nothing_is_created() {
         }
         // A key that was digested with an older pepper, and a key in clear in the format of this gateway.
         let old = peppers().all().last().unwrap().clone();
-        let mut kept = key(&ours, "kept");
-        (kept.kind, kept.pepper) = (CredentialKind::Sha256Key, old.version());
-        kept.digest = old.digest_of_sha256(&sha256("kept elsewhere"));
-        to.registry.create_credential(kept, &actor()).await.unwrap();
+        let mut stored = key(&ours, "kept");
+        (stored.kind, stored.pepper) = (CredentialKind::Sha256Key, old.version());
+        stored.digest = old.digest_of_sha256(&sha256("kept elsewhere"));
+        to.registry.create_credential(stored, &actor()).await.unwrap();
         let before = to.content().await;
         let text = rows(&[
             ("acme", "billing", "a", ""),
@@ -346,7 +350,7 @@ async fn conflict_is_named_by_line_and_nothing_is_created() {
             ("acme", "three", "k", ""),
             ("acme", "four", "l", ""),
         ]);
-        let found = told(import(&to, &text, KeyFileFormat::Csv).await.unwrap_err());
+        let found = messages(import(&to, &text, KeyFileFormat::Csv).await.unwrap_err());
         assert_eq!(
             found,
             [
@@ -365,7 +369,7 @@ async fn conflict_is_named_by_line_and_nothing_is_created() {
         // Callers are created only on request.
         let rows = KeyRows::read(rows(&[("acme", "one", "h", "")]).as_bytes(), KeyFileFormat::Csv).unwrap();
         let refused = KeyImport::new(rows, &peppers()).import_into(&*to.registry, &actor()).await;
-        assert_eq!(told(refused.unwrap_err()), ["line 2: caller: does not exist"]);
+        assert_eq!(messages(refused.unwrap_err()), ["line 2: caller: does not exist"]);
         assert_eq!(to.content().await, before);
     }
 }
@@ -378,11 +382,11 @@ async fn key_and_its_digest_are_one_key() {
     for to in TestRegistry::each().await {
         prepare(&*to.registry).await;
         assert_eq!(
-            told(import(&to, &both, KeyFileFormat::Csv).await.unwrap_err()),
+            messages(import(&to, &both, KeyFileFormat::Csv).await.unwrap_err()),
             ["line 3: key: duplicates line 2"]
         );
         import(&to, &rows(&[("acme", "billing", key.expose(), "")]), KeyFileFormat::Csv).await.unwrap();
-        let found = told(import(&to, &clear, KeyFileFormat::Csv).await.unwrap_err());
+        let found = messages(import(&to, &clear, KeyFileFormat::Csv).await.unwrap_err());
         assert_eq!(found, ["line 2: key: belongs to an existing credential"]);
     }
 }

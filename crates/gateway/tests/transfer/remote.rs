@@ -15,14 +15,14 @@ use portcullis::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    process::{Gateway, PATIENCE, Site, free_address},
+    process::{Gateway, Installation, PATIENCE, free_address},
     test_registry::hex,
 };
 use portcullis_test::fixtures::{actor, tenant};
 
 /// A running gateway with its admin API.
 struct Served {
-    site: Site,
+    installation: Installation,
     admin: SocketAddr,
     token: String,
     gateway: Gateway,
@@ -31,35 +31,35 @@ struct Served {
 impl Served {
     /// Starts a gateway with the data that `init` creates.
     fn demo() -> Self {
-        let (mut site, admin) = (Site::new(free_address(), ""), free_address());
-        site.rewrite(|text| format!("{text}\n[admin]\naddress = \"{admin}\"\n"));
-        Self::start(site, admin)
+        let (mut installation, admin) = (Installation::new(free_address(), ""), free_address());
+        installation.rewrite(|text| format!("{text}\n[admin]\naddress = \"{admin}\"\n"));
+        Self::start(installation, admin)
     }
 
-    /// Starts a gateway with one tenant and an administrator, which has the secrets of another site.
-    async fn beside(other: &Site) -> Self {
+    /// Starts a gateway with one tenant and an administrator, which has the secrets of another installation.
+    async fn beside(other: &Installation) -> Self {
         let (address, admin) = (free_address(), free_address());
         let text = format!(
             "store.path = \"data/portcullis.db\"\nsecrets.file = \"data/secrets.toml\"\n\
              listeners = [{{ address = \"{address}\" }}]\n[admin]\naddress = \"{admin}\"\n\
              [[routes]]\npath = \"/\"\nsurface = \"discue\"\n"
         );
-        let site = Site::uninitialised(&text, address);
-        fs::create_dir(site.folder.path().join("data")).unwrap();
-        let secrets = |site: &Site| site.folder.path().join("data/secrets.toml");
-        fs::copy(secrets(other), secrets(&site)).unwrap();
-        let store = Sqlite::open(&site.store(), Arc::new(SystemClock::new())).await.unwrap();
+        let installation = Installation::uninitialised(&text, address);
+        fs::create_dir(installation.folder.path().join("data")).unwrap();
+        let secrets = |installation: &Installation| installation.folder.path().join("data/secrets.toml");
+        fs::copy(secrets(other), secrets(&installation)).unwrap();
+        let store = Sqlite::open(&installation.store(), Arc::new(SystemClock::new())).await.unwrap();
         store.create_tenant(tenant("own"), &actor()).await.unwrap();
         store.close().await;
-        Self::start(site, admin)
+        Self::start(installation, admin)
     }
 
-    fn start(site: Site, admin: SocketAddr) -> Self {
-        let made = site.init();
+    fn start(installation: Installation, admin: SocketAddr) -> Self {
+        let made = installation.init();
         let token = made.split_whitespace().find(|word| word.starts_with("pca_")).unwrap();
         let token = token.trim_matches('\'').to_owned();
-        let gateway = site.start();
-        Self { site, admin, token, gateway }
+        let gateway = installation.start();
+        Self { installation, admin, token, gateway }
     }
 
     fn run(&self, words: &str) -> (Option<i32>, String, String) {
@@ -67,7 +67,7 @@ impl Served {
     }
 
     fn run_with(&self, words: &str, token: &str) -> (Option<i32>, String, String) {
-        let mut command = self.site.command(&format!("{words} --url http://{}", self.admin));
+        let mut command = self.installation.command(&format!("{words} --url http://{}", self.admin));
         let output = command.env("PORTCULLIS_TOKEN", token).env_remove("PORTCULLIS_URL").output().unwrap();
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         (output.status.code(), text(&output.stdout), text(&output.stderr))
@@ -86,20 +86,20 @@ impl Served {
 #[tokio::test]
 async fn running_gateway_moves_to_another_running_one() {
     let from = Served::demo();
-    let to = Served::beside(&from.site).await;
-    let file = from.site.folder.path().join("all.ndjson");
-    let (code, _, told) = from.run("export --output all.ndjson");
-    assert_eq!(code, Some(0), "{told}");
-    assert_eq!(told, format!("exported {} bytes\n", fs::read(&file).unwrap().len()));
+    let to = Served::beside(&from.installation).await;
+    let file = from.installation.folder.path().join("all.ndjson");
+    let (code, _, output) = from.run("export --output all.ndjson");
+    assert_eq!(code, Some(0), "{output}");
+    assert_eq!(output, format!("exported {} bytes\n", fs::read(&file).unwrap().len()));
 
     let (own, name) = (to.lines(), file.display());
-    let (code, told, why) = to.run(&format!("import {name} --dry-run"));
+    let (code, output, why) = to.run(&format!("import {name} --dry-run"));
     assert_eq!(code, Some(0), "{why}");
-    assert!(told.starts_with("would import: caller 4, credential 3, "), "{told}");
+    assert!(output.starts_with("would import: caller 4, credential 3, "), "{output}");
     assert_eq!(to.lines(), own);
-    let (code, told, why) = to.run(&format!("import {name}"));
+    let (code, output, why) = to.run(&format!("import {name}"));
     assert_eq!(code, Some(0), "{why}");
-    assert!(told.ends_with("; skipped 3 lines about administrators\n"), "{told}");
+    assert!(output.ends_with("; skipped 3 lines about administrators\n"), "{output}");
     let theirs = from.lines().into_iter().filter(|line| !line.contains("\"administration\""));
     let (mut expected, mut found) = (own.into_iter().chain(theirs).collect::<Vec<_>>(), to.lines());
     expected.sort_unstable();
@@ -108,15 +108,15 @@ async fn running_gateway_moves_to_another_running_one() {
     let (code, _, why) = to.run(&format!("import {name}"));
     assert!(code == Some(3) && why.contains("  line 2: #/tenant/id: is taken"), "{code:?} {why}");
 
-    let keys = to.site.folder.path().join("keys.csv");
+    let keys = to.installation.folder.path().join("keys.csv");
     let digest = hex(&Sha256::digest("old key"));
     fs::write(&keys, format!("tenant,caller,name,digest\nown,new,old,{digest}\n")).unwrap();
     let (code, _, why) = to.run("import-keys keys.csv");
     assert!(code == Some(3) && why.contains("line 2: #/caller: does not exist"), "{code:?} {why}");
-    let (code, told, why) = to.run("import-keys keys.csv --create-callers");
-    assert_eq!((code, &*told), (Some(0), "imported: keys 1, callers 1\n"), "{why}");
+    let (code, output, why) = to.run("import-keys keys.csv --create-callers");
+    assert_eq!((code, &*output), (Some(0), "imported: keys 1, callers 1\n"), "{why}");
     assert!(to.lines().iter().any(|line| line.contains("\"sha256_key\"")));
-    let verified = to.site.command("audit verify").output().unwrap();
+    let verified = to.installation.command("audit verify").output().unwrap();
     assert!(verified.status.success());
     drop((from.gateway, to.gateway));
 }
@@ -124,9 +124,9 @@ async fn running_gateway_moves_to_another_running_one() {
 #[tokio::test]
 async fn cut_connection_leaves_nothing_and_frees_its_slot() {
     let from = Served::demo();
-    let to = Served::beside(&from.site).await;
+    let to = Served::beside(&from.installation).await;
     let (_, file, _) = from.run("export");
-    fs::write(to.site.folder.path().join("all.ndjson"), &file).unwrap();
+    fs::write(to.installation.folder.path().join("all.ndjson"), &file).unwrap();
     let before = to.lines();
     let mut cut = TcpStream::connect(to.admin).unwrap();
     let head = format!(
@@ -155,20 +155,20 @@ async fn cut_connection_leaves_nothing_and_frees_its_slot() {
 #[test]
 fn remote_failure_has_exit_status_3_and_leaves_no_file() {
     let served = Served::demo();
-    let file = served.site.folder.path().join("all.ndjson");
+    let file = served.installation.folder.path().join("all.ndjson");
     let (code, _, why) = served.run_with("export --output all.ndjson", "pca_nobody");
     assert!(code == Some(3) && why.contains("401 Unauthorized"), "{why}");
-    fs::write(served.site.folder.path().join("large.ndjson"), "x".repeat(32 << 20)).unwrap();
+    fs::write(served.installation.folder.path().join("large.ndjson"), "x".repeat(32 << 20)).unwrap();
     let (code, _, why) = served.run_with("import large.ndjson", "pca_nobody");
     // The client may read the response or notice the closed connection first.
     assert!(matches!(code, Some(1 | 3)), "{why}");
     let (code, _, why) = served.run("import large.ndjson");
     assert!(code == Some(3) && why.contains("line 1: "), "{why}");
-    let output = served.site.command("export --output all.ndjson --url http://127.0.0.1:1");
+    let output = served.installation.command("export --output all.ndjson --url http://127.0.0.1:1");
     let output = { output }.env("PORTCULLIS_TOKEN", "x").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(!file.exists() && !file.with_extension("ndjson.draft").exists());
-    assert_eq!(fs::read_dir(served.site.store().parent().unwrap()).unwrap().count(), {
+    assert_eq!(fs::read_dir(served.installation.store().parent().unwrap()).unwrap().count(), {
         // The store, its two files beside it, the mark of its use, and the secrets: nothing of what was taken in.
         5
     });

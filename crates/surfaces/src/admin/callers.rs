@@ -55,7 +55,7 @@ pub(super) async fn list(
     Authorized { call, query, .. }: Authorized<ReadOnly, CallerParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let limit = query.limit()?;
-    let which = CallerFilter {
+    let filter = CallerFilter {
         tenant: Some(call.tenant()?),
         kind: query.chosen("kind", "api_client, app, operator or administrator", Kind::named)?,
         name: query.text("name").map(str::to_owned),
@@ -66,7 +66,7 @@ pub(super) async fn list(
         ..CallerFilter::default()
     };
     let found =
-        surface.admin.registry.callers(&which).await.map_err(|fault| surface.registry_error(fault))?;
+        surface.admin.registry.callers(&filter).await.map_err(|fault| surface.registry_error(fault))?;
     if found.is_empty() {
         // Tells an empty tenant from a tenant that does not exist.
         surface.tenant(&call).await?;
@@ -97,15 +97,15 @@ pub(super) async fn create(
     Authorized { call, .. }: Authorized<Manager>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let tenant = call.tenant()?;
-    let ticket = surface.ticket(&call)?;
-    if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
+    let idempotency_key = surface.idempotency_key(&call)?;
+    if let Some(answer) = surface.find_replay(&call, idempotency_key.as_ref()).await? {
         return Ok(answer);
     }
     let body: NewCaller = json::read(&call.content)?;
     let has_plan = body.has_plan();
     let (caller, secret) = body.checked(tenant.clone(), &surface.admin.sealer)?;
     call.require_role(manages(&caller.kind))?;
-    let made = surface.execute(&call, ticket.as_ref(), CreateCaller(caller), |caller| {
+    let made = surface.execute(&call, idempotency_key.as_ref(), CreateCaller(caller), |caller| {
         let location = format!("/admin/v1/tenants/{}/callers/{}", caller.tenant, caller.id);
         let shows = secret.is_some();
         let tag = tag(&caller);

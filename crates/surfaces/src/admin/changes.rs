@@ -46,7 +46,7 @@ pub(super) struct Change {
     #[schema(required)]
     address: Option<String>,
     /// The kind of change.
-    #[schema(value_type = schemas::Verb)]
+    #[schema(value_type = schemas::ChangeKind)]
     verb: ChangeKind,
     /// The kind of the changed entity: `tenant`, `caller`, `credential`, `plan`, `lock`, `grant`, `quota` or
     /// `throttle`.
@@ -90,12 +90,12 @@ enum Subject {
 /// Returns the schema of the entity of a change: the schema of this API, or a generic one for entities that this API
 /// does not manage.
 fn subject() -> Schema {
-    let kept =
+    let other =
         ObjectBuilder::new().schema_type(Type::Object).description(Some("A grant, a quota or a throttle"));
-    let kept = kept.required("id").required("tenant");
+    let other = other.required("id").required("tenant");
     let shown = [Tenant::name(), Caller::name(), KeyRecord::name(), Plan::name(), Lock::name()];
     let any = shown.into_iter().fold(AnyOfBuilder::new(), |any, name| any.item(Ref::from_schema_name(name)));
-    any.item(kept).item(ObjectBuilder::new().schema_type(Type::Null)).into()
+    any.item(other).item(ObjectBuilder::new().schema_type(Type::Null)).into()
 }
 
 impl From<Entity> for Subject {
@@ -157,7 +157,7 @@ pub(super) async fn list(
     State(surface): State<Arc<Surface>>,
     Authorized { query, .. }: Authorized<ReadOnly, ChangeParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let which = ChangeFilter {
+    let filter = ChangeFilter {
         kind: query.chosen(
             "kind",
             "tenant, caller, credential, plan, lock, grant, quota or throttle",
@@ -169,7 +169,7 @@ pub(super) async fn list(
         limit: query.limit()?,
     };
     let history =
-        surface.admin.registry.history(&which).await.map_err(|fault| surface.registry_error(fault))?;
+        surface.admin.registry.history(&filter).await.map_err(|fault| surface.registry_error(fault))?;
     let next = history.next.map(|next| next.to_string());
     Ok(ApiResponse::page(&Page::new(&query, history.changes, next).map(Change::from)))
 }

@@ -71,10 +71,10 @@ pub fn description() -> utoipa::openapi::OpenApi {
         callers::Caller,
         keys::Key,
         keys::CreatedKey,
-        keys::Rotated,
+        keys::RotatedKey,
         plans::Plan,
         locks::Lock,
-        locks::Acquired,
+        locks::AcquiredLock,
         settings::Route,
         changes::Change,
     ))

@@ -26,7 +26,7 @@ const MAX_KEY_LEN: usize = 255;
 /// The idempotency key and the fingerprint of a request.
 pub(super) struct IdempotencyKey {
     fingerprint: [u8; 32],
-    turn: InFlightGuard,
+    in_flight: InFlightGuard,
 }
 
 /// The context for which the stored response of a key is sealed.
@@ -75,59 +75,64 @@ impl Surface {
     ///
     /// # Errors
     /// 400 for an invalid key; 409 while a request with the same key is in progress.
-    pub(super) fn ticket(&self, call: &CallContext) -> Result<Option<IdempotencyKey>, Denial> {
-        Ok(self.turn(call)?.map(|turn| IdempotencyKey::new(turn, call, &call.content)))
+    pub(super) fn idempotency_key(&self, call: &CallContext) -> Result<Option<IdempotencyKey>, Denial> {
+        Ok(self.in_flight(call)?.map(|guard| IdempotencyKey::new(guard, call, &call.content)))
     }
 
     /// Registers an idempotent request before its body is read.
     ///
     /// # Errors
-    /// The errors of [`ticket`](Self::ticket).
-    pub(super) fn turn(&self, call: &CallContext) -> Result<Option<InFlightGuard>, Denial> {
+    /// The errors of [`idempotency_key`](Self::idempotency_key).
+    pub(super) fn in_flight(&self, call: &CallContext) -> Result<Option<InFlightGuard>, Denial> {
         let Some(chosen) = chosen(&call.headers)? else { return Ok(None) };
         let key = hash(&[call.caller().as_str().as_bytes(), chosen.as_bytes()]);
-        let turn = self.running.begin(key).ok_or_else(|| Denial::Conflict {
+        let guard = self.running.begin(key).ok_or_else(|| Denial::Conflict {
             detail: "A request with this Idempotency-Key is in progress.".into(),
         })?;
-        Ok(Some(turn))
+        Ok(Some(guard))
     }
 
     /// Returns the stored response of a request that took effect before.
     ///
     /// # Errors
     /// 401 if the API key is no longer accepted; 422 if the earlier request was a different one.
-    pub(super) async fn earlier(
+    pub(super) async fn find_replay(
         &self,
         call: &CallContext,
-        ticket: Option<&IdempotencyKey>,
+        idempotency_key: Option<&IdempotencyKey>,
     ) -> Result<Option<ApiResponse>, ErrorResponse> {
-        let (Some(ticket), Admin { registry, clock, .. }) = (ticket, &self.admin) else { return Ok(None) };
-        let kept =
-            registry.stored_response(&ticket.turn.key).await.map_err(|fault| self.registry_error(fault))?;
-        let Some(kept) = kept else { return Ok(None) };
+        let (Some(idempotency_key), Admin { registry, clock, .. }) = (idempotency_key, &self.admin) else {
+            return Ok(None);
+        };
+        let stored = registry
+            .stored_response(&idempotency_key.in_flight.key)
+            .await
+            .map_err(|fault| self.registry_error(fault))?;
+        let Some(stored) = stored else { return Ok(None) };
         // The stored response may contain a secret.
         registry
             .authorize(call.actor(), clock.now().time)
             .await
             .map_err(|fault| self.registry_error(fault))?;
-        let answer = kept.answers(&ticket.fingerprint).map(Some);
-        let answer = answer.and_then(|answer| answer.map(|it| ticket.open(&self.admin, &it)).transpose());
+        let answer = stored.answers(&idempotency_key.fingerprint).map(Some);
+        let answer =
+            answer.and_then(|answer| answer.map(|it| idempotency_key.unseal(&self.admin, &it)).transpose());
         answer.map(|answer| answer.map(ApiResponse::replayed)).map_err(|fault| self.registry_error(fault))
     }
 
-    /// Executes an operation for a caller, idempotently if there is a ticket. `answer` makes the response of the
+    /// Executes an operation for a caller, idempotently if there is an idempotency key. `answer` makes the response of the
     /// result.
     pub(super) async fn execute<O: Operation>(
         &self,
         call: &CallContext,
-        ticket: Option<&IdempotencyKey>,
+        idempotency_key: Option<&IdempotencyKey>,
         operation: O,
         answer: impl FnOnce(O::Output) -> ApiResponse + Send,
     ) -> Result<ApiResponse, RegistryError> {
         let (registry, operation) = (&self.admin.registry, (call.lock_proof(), operation));
-        match ticket {
-            Some(ticket) => {
-                ticket.execute(&self.admin, operation, call.actor(), |(_, done)| answer(done)).await
+        match idempotency_key {
+            Some(idempotency_key) => {
+                idempotency_key.execute(&self.admin, operation, call.actor(), |(_, done)| answer(done)).await
             }
             None => registry.run(operation, call.actor()).await.map(|(_, done)| answer(done)),
         }
@@ -137,10 +142,10 @@ impl Surface {
 impl IdempotencyKey {
     /// Returns the idempotency key of the request, with a fingerprint of its body. `content` may also be a hash of
     /// the body.
-    pub(super) fn new(turn: InFlightGuard, call: &CallContext, content: &[u8]) -> Self {
+    pub(super) fn new(in_flight: InFlightGuard, call: &CallContext, content: &[u8]) -> Self {
         let target = call.uri.path_and_query().map_or("", |target| target.as_str());
         let fingerprint = hash(&[call.method.as_str().as_bytes(), target.as_bytes(), content]);
-        Self { fingerprint, turn }
+        Self { fingerprint, in_flight }
     }
 
     /// Executes an operation unless it was executed before.
@@ -152,13 +157,13 @@ impl IdempotencyKey {
         answer: impl FnOnce(O::Output) -> ApiResponse + Send,
     ) -> Result<ApiResponse, RegistryError> {
         let once = IdempotentRequest {
-            key: self.turn.key,
+            key: self.in_flight.key,
             fingerprint: self.fingerprint,
-            answer: Box::new(|done| self.close(admin, &answer(done))),
+            answer: Box::new(|done| self.seal(admin, &answer(done))),
         };
         match admin.registry.run_idempotent(operation, actor, once).await? {
-            IdempotentOutcome::Executed(kept) => self.open(admin, &kept),
-            IdempotentOutcome::Replayed(kept) => self.open(admin, &kept).map(ApiResponse::replayed),
+            IdempotentOutcome::Executed(stored) => self.unseal(admin, &stored),
+            IdempotentOutcome::Replayed(stored) => self.unseal(admin, &stored).map(ApiResponse::replayed),
         }
     }
 
@@ -169,8 +174,8 @@ impl IdempotencyKey {
         admin: &Admin,
         tx: &mut dyn Transaction,
     ) -> Result<Option<ApiResponse>, RegistryError> {
-        let kept = registry::find_replay(tx, &self.turn.key, &self.fingerprint).await?;
-        kept.map(|kept| self.open(admin, &kept).map(ApiResponse::replayed)).transpose()
+        let stored = registry::find_replay(tx, &self.in_flight.key, &self.fingerprint).await?;
+        stored.map(|stored| self.unseal(admin, &stored).map(ApiResponse::replayed)).transpose()
     }
 
     /// Stores the response in the transaction in which the request takes effect.
@@ -180,23 +185,23 @@ impl IdempotencyKey {
         tx: &mut dyn Transaction,
         answer: &ApiResponse,
     ) -> Result<(), RegistryError> {
-        let answer = self.close(admin, answer)?;
-        registry::store_response(tx, &self.turn.key, self.fingerprint, answer).await
+        let answer = self.seal(admin, answer)?;
+        registry::store_response(tx, &self.in_flight.key, self.fingerprint, answer).await
     }
 
     /// Seals a response for storage, because it may contain a secret.
-    fn close(&self, admin: &Admin, answer: &ApiResponse) -> Result<Vec<u8>, RegistryError> {
+    fn seal(&self, admin: &Admin, answer: &ApiResponse) -> Result<Vec<u8>, RegistryError> {
         let text = serde_json::to_string(answer).map(Secret::from);
-        let place = seal_context(&self.turn.key);
+        let place = seal_context(&self.in_flight.key);
         let sealed = text.map(|text| admin.sealer.seal(&text, &place.each_ref().map(String::as_str)));
-        let kept = sealed.and_then(|sealed| serde_json::to_vec(&sealed));
-        kept.map_err(|_| RegistryError::Corrupt("a response cannot be serialized".into()))
+        let bytes = sealed.and_then(|sealed| serde_json::to_vec(&sealed));
+        bytes.map_err(|_| RegistryError::Corrupt("a response cannot be serialized".into()))
     }
 
-    fn open(&self, admin: &Admin, kept: &[u8]) -> Result<ApiResponse, RegistryError> {
+    fn unseal(&self, admin: &Admin, stored: &[u8]) -> Result<ApiResponse, RegistryError> {
         let corrupt = || RegistryError::Corrupt("a stored response cannot be parsed".into());
-        let sealed: Sealed = serde_json::from_slice(kept).map_err(|_| corrupt())?;
-        let place = seal_context(&self.turn.key);
+        let sealed: Sealed = serde_json::from_slice(stored).map_err(|_| corrupt())?;
+        let place = seal_context(&self.in_flight.key);
         let text = admin.sealer.unseal(&sealed, &place.each_ref().map(String::as_str));
         let text = text.map_err(|error| match error {
             // The request took effect, but its response was sealed with a key that was dropped since.

@@ -36,9 +36,9 @@ mod tests {
     #[test]
     fn key_is_in_flight_until_its_guard_is_dropped() {
         let running = InFlight::default();
-        let turn = running.begin([1; 32]);
-        assert!(turn.is_some() && running.begin([1; 32]).is_none() && running.begin([2; 32]).is_some());
-        drop(turn);
+        let guard = running.begin([1; 32]);
+        assert!(guard.is_some() && running.begin([1; 32]).is_none() && running.begin([2; 32]).is_some());
+        drop(guard);
         assert!(running.begin([1; 32]).is_some());
     }
 }

@@ -7,7 +7,7 @@ mod rotation;
 mod rules;
 
 pub(super) use body::{CreatedKey, Key, KeyRecord};
-pub(super) use rotation::{__path_rotate, Rotated, rotate};
+pub(super) use rotation::{__path_rotate, RotatedKey, rotate};
 
 use std::{sync::Arc, time::Duration};
 
@@ -56,10 +56,10 @@ pub(super) async fn list(
 ) -> Result<ApiResponse, ErrorResponse> {
     let (limit, after) = (query.limit()?, query.after()?);
     let caller = surface.caller(&call.tenant()?, &call.child_id()?).await?;
-    let which =
+    let filter =
         CredentialFilter { tenant: Some(caller.tenant), caller: Some(caller.id), after, limit: limit + 1 };
     let found =
-        surface.admin.registry.credentials(&which).await.map_err(|fault| surface.registry_error(fault))?;
+        surface.admin.registry.credentials(&filter).await.map_err(|fault| surface.registry_error(fault))?;
     let page = Page::from_parts(&query, limit, found, |last| last.id.to_string());
     let (mut uses, now) = (uses(&surface, page.items()).await?.into_iter(), surface.admin.clock.now().time);
     Ok(ApiResponse::page(&page.map(|key| Key::new(key, uses.next().flatten(), now))))
@@ -82,8 +82,8 @@ pub(super) async fn create(
     Authorized { call, .. }: Authorized<Manager>,
 ) -> Result<ApiResponse, ErrorResponse> {
     // Replays come first: the response is the same even if the resource has been deleted since.
-    let ticket = surface.ticket(&call)?;
-    if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
+    let idempotency_key = surface.idempotency_key(&call)?;
+    if let Some(answer) = surface.find_replay(&call, idempotency_key.as_ref()).await? {
         return Ok(answer);
     }
     let caller = surface.caller(&call.tenant()?, &call.child_id()?).await?;
@@ -101,7 +101,7 @@ pub(super) async fn create(
     let credential = body.checked(checks, &caller, (stored(&id), id, pepper))?;
     let credential = NewCredential { not_after, ..credential };
     let create = CreateCredential { credential, most: Some(MAX_KEYS) };
-    let made = surface.execute(&call, ticket.as_ref(), create, |made| {
+    let made = surface.execute(&call, idempotency_key.as_ref(), create, |made| {
         let (location, tag) = (location(&made), tag(&made));
         let document = CreatedKey::new(&fresh, Key::new(made, None, now));
         ApiResponse::created(location, &document).with_etag(&tag).secret()
@@ -181,10 +181,10 @@ pub(super) struct PendingDeletion {
     /// The id of the key, which is deleted from the store.
     id: String,
     /// Whether this node denies the key already.
-    refused_here: bool,
+    denied_here: bool,
     /// The number of the last change that this node has applied.
     #[schema(value_type = u64)]
-    applied: Seq,
+    applied_change: Seq,
 }
 
 /// The query parameter of the deletion of a key.
@@ -234,8 +234,9 @@ pub(super) async fn delete(
     if tokio::time::timeout(Duration::from_secs(seconds), refused).await.is_ok() {
         return Ok(ApiResponse::no_content());
     }
-    let underway = PendingDeletion { id: id.to_string(), refused_here: false, applied: directory.applied() };
-    Ok(ApiResponse::document(StatusCode::ACCEPTED, &underway))
+    let pending =
+        PendingDeletion { id: id.to_string(), denied_here: false, applied_change: directory.applied() };
+    Ok(ApiResponse::document(StatusCode::ACCEPTED, &pending))
 }
 
 async fn show(surface: &Surface, key: Credential) -> Result<ApiResponse, ErrorResponse> {

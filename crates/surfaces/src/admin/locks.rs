@@ -3,7 +3,7 @@
 mod body;
 mod enforced;
 
-pub(super) use body::{Acquired, Lock};
+pub(super) use body::{AcquiredLock, Lock};
 
 use std::sync::Arc;
 
@@ -99,14 +99,14 @@ pub(super) async fn list(
     operation_id = "acquire_lock",
     params(openapi::IdempotencyKey, openapi::LockToken),
     request_body(content = LockRequest, content_type = "application/json"),
-    responses(openapi::Created<Acquired>, openapi::CommonErrors, openapi::NotFound, openapi::CreateErrors),
+    responses(openapi::Created<AcquiredLock>, openapi::CommonErrors, openapi::NotFound, openapi::CreateErrors),
 )]
 pub(super) async fn acquire(
     State(surface): State<Arc<Surface>>,
     Authorized { call, .. }: Authorized<Operator>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let ticket = surface.ticket(&call)?;
-    if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
+    let idempotency_key = surface.idempotency_key(&call)?;
+    if let Some(answer) = surface.find_replay(&call, idempotency_key.as_ref()).await? {
         return Ok(answer);
     }
     let token = LockToken::generate();
@@ -117,12 +117,12 @@ pub(super) async fn acquire(
     };
     can_concern(&surface, &wanted).await?;
     let warnings = enforcement(&surface.admin.routes, &wanted, kind)?;
-    let acquired = surface.execute(&call, ticket.as_ref(), AcquireLock(wanted), |lock| {
+    let acquired = surface.execute(&call, idempotency_key.as_ref(), AcquireLock(wanted), |lock| {
         let token = LockTokenHeader::new(&lock, token).to_string();
         let location = format!("/admin/v1/locks/{}", lock.id);
         let lock = Lock::from(lock);
         let tag = ETag::content(&lock);
-        ApiResponse::created(location, &Acquired::new(token, lock, warnings)).with_etag(&tag).secret()
+        ApiResponse::created(location, &AcquiredLock::new(token, lock, warnings)).with_etag(&tag).secret()
     });
     acquired.await.map_err(|fault| match fault {
         RegistryError::LimitReached(most) => {
@@ -169,21 +169,21 @@ pub(super) async fn refresh(
     Authorized { call, .. }: Authorized<Operator>,
 ) -> Result<ApiResponse, ErrorResponse> {
     let id: LockId = call.path_id()?;
-    let ticket = surface.ticket(&call)?;
-    if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
+    let idempotency_key = surface.idempotency_key(&call)?;
+    if let Some(answer) = surface.find_replay(&call, idempotency_key.as_ref()).await? {
         return Ok(answer);
     }
     let Some(token) = call.token_of(&id)? else {
         let detail = "The request needs the header Lock-Token with the token of the lock.";
         return Err(Denial::PreconditionRequired { detail: detail.into() }.into());
     };
-    let Refresh { lasts } =
+    let Refresh { duration } =
         if call.content.is_empty() { Refresh::default() } else { json::read(&call.content)? };
     let mut checks = FieldErrors::default();
-    let lease = lease(lasts, &mut checks);
+    let lease = lease(duration, &mut checks);
     checks.finish()?;
     let lasts = lease.ok_or_else(|| Denial::internal("a validated value is missing"))?;
-    let refreshed = surface.execute(&call, ticket.as_ref(), RefreshLock { id, token, lasts }, shown);
+    let refreshed = surface.execute(&call, idempotency_key.as_ref(), RefreshLock { id, token, lasts }, shown);
     refreshed.await.map_err(|fault| surface.registry_error(fault))
 }
 
@@ -248,9 +248,9 @@ async fn may_hold(
     call: &CallContext,
     caller: &CallerId,
 ) -> Result<Option<&'static str>, ErrorResponse> {
-    let which = CallerFilter { among: Some(vec![caller.clone()]), limit: 1, ..CallerFilter::default() };
+    let filter = CallerFilter { among: Some(vec![caller.clone()]), limit: 1, ..CallerFilter::default() };
     let found =
-        surface.admin.registry.callers(&which).await.map_err(|fault| surface.registry_error(fault))?;
+        surface.admin.registry.callers(&filter).await.map_err(|fault| surface.registry_error(fault))?;
     let mut checks = FieldErrors::default();
     // A lock on an unknown caller would apply to an administrator that is created later.
     checks.ensure(!found.is_empty(), "#/target/caller", "the caller does not exist");

@@ -5,6 +5,7 @@ use std::{fmt::Write, str::FromStr};
 use http::Uri;
 use serde::Serialize;
 
+use crate::json::present_name;
 use portcullis::Denial;
 
 /// Number of resources on a page: the default and the maximum.
@@ -21,7 +22,7 @@ impl Query {
     /// Parses the query of a URI.
     ///
     /// # Errors
-    /// 400 that names the unknown or repeated parameter.
+    /// 400 that names the unknown, renamed or repeated parameter.
     pub(super) fn new(uri: &Uri, known: &[&str]) -> Result<Self, Denial> {
         let parameters = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri);
         let Ok(axum::extract::Query(parameters)) = parameters else {
@@ -30,8 +31,12 @@ impl Query {
         for (at, (name, _)) in parameters.iter().enumerate() {
             let shown = || name.chars().take(64).collect::<String>();
             if !known.contains(&&**name) {
-                let taken = if known.is_empty() { "none".into() } else { known.join(", ") };
-                let detail = format!("The parameter {:?} is unknown; known parameters: {taken}.", shown());
+                if let Some(present) = present_name(name, known) {
+                    let detail = format!("The parameter {name} has been renamed to {present}.");
+                    return Err(Denial::bad_request(detail));
+                }
+                let names = if known.is_empty() { "none".into() } else { known.join(", ") };
+                let detail = format!("The parameter {:?} is unknown; known parameters: {names}.", shown());
                 return Err(Denial::bad_request(detail));
             }
             if parameters[..at].iter().any(|(other, _)| other == name) {

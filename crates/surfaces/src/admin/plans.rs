@@ -48,7 +48,7 @@ pub(super) struct Limit {
     /// The number of requests that may come at once.
     burst: u32,
     /// The guarantee for each window: the quota holds on average, or is never exceeded.
-    #[schema(value_type = schemas::Promise)]
+    #[schema(value_type = schemas::WindowGuarantee)]
     promise: WindowGuarantee,
 }
 
@@ -85,7 +85,7 @@ pub(super) struct NewLimit {
     burst: Option<u32>,
     /// The guarantee for each window. Defaults to `average`.
     #[serde(default)]
-    #[schema(value_type = schemas::Promise)]
+    #[schema(value_type = schemas::WindowGuarantee)]
     promise: WindowGuarantee,
 }
 

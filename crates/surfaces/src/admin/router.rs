@@ -133,8 +133,8 @@ fn transfer_routes(admin: &Admin, author: &Author) -> Router<Arc<Surface>> {
     let authored = || middleware::from_fn_with_state(author.clone(), authored);
     let accept = |answers| Accept::new([answers]).expect("valid media type");
     let taking = |types: &[&str]| {
-        let taken = ContentType::new(types.iter().copied()).expect("valid media types").codings([]);
-        guard(admin, (accept("application/json"), taken))
+        let content_types = ContentType::new(types.iter().copied()).expect("valid media types").codings([]);
+        guard(admin, (accept("application/json"), content_types))
     };
     let export = Router::new().route("/admin/v1/export", only(get(transfers::export), "GET, HEAD"));
     let import = Router::new().route("/admin/v1/import", only(post(transfers::import::import), "POST"));
@@ -177,7 +177,7 @@ struct Content {
 
 impl Policy for Content {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        let taken = if head.method == Method::PATCH { &self.patch } else { &self.whole };
-        taken.admit(head, admission)
+        let content_types = if head.method == Method::PATCH { &self.patch } else { &self.whole };
+        content_types.admit(head, admission)
     }
 }

@@ -22,20 +22,20 @@ use portcullis::{
 
 /// The state of this node and the identity of the client.
 #[derive(Debug, Serialize, ToSchema)]
-struct Report<'a> {
+struct NodeStatus<'a> {
     /// The caller that makes the request.
-    caller: Who<'a>,
+    caller: CurrentCaller<'a>,
     /// The version of Portcullis.
     version: &'static str,
     /// The number of the last change that this node has applied.
     #[schema(value_type = u64)]
-    applied: Seq,
+    applied_change: Seq,
     /// The state of the store.
     store: Store,
     /// The state of replication from the store into this node's decisions: `current`; `incomplete` if this version of
     /// the program cannot read an entity of the store and applies everything else; `mismatched` if the store was
     /// replaced or changed and needs other secrets than those in use; `stalled` if changes are not applied at all.
-    following: &'static str,
+    replication: &'static str,
     /// Whether changes can be made through this node and are applied by it.
     ready: bool,
     /// The number of times that the store was rolled back or replaced since this node was started.
@@ -50,7 +50,7 @@ struct Report<'a> {
 
 /// The caller that makes the request.
 #[derive(Debug, Serialize, ToSchema)]
-struct Who<'a> {
+struct CurrentCaller<'a> {
     /// The id of the administrator.
     id: &'a str,
     /// The name of the administrator.
@@ -80,7 +80,7 @@ enum Store {
     path = "/status",
     tag = "status",
     operation_id = "read_status",
-    responses((status = 200, description = "The status", body = Report), openapi::CommonErrors),
+    responses((status = 200, description = "The status", body = NodeStatus), openapi::CommonErrors),
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Surface>>,
@@ -99,19 +99,19 @@ pub(super) async fn read(
         tracing::warn!(%fault, "store unavailable");
     }
     let (is_available, mark) = (mark.is_ok(), mark.ok().flatten());
-    let following = surface.admin.directory.following();
-    Ok(ApiResponse::ok(&Report {
-        caller: Who {
+    let replication = surface.admin.directory.following();
+    Ok(ApiResponse::ok(&NodeStatus {
+        caller: CurrentCaller {
             id: call.caller().as_str(),
             name: call.name(),
             role: call.role(),
             key: call.key().as_str(),
         },
         version: env!("CARGO_PKG_VERSION"),
-        applied,
+        applied_change: applied,
         store: if is_available { Store::Available } else { Store::Unavailable },
-        following: following.as_str(),
-        ready: is_available && following == Following::Current,
+        replication: replication.as_str(),
+        ready: is_available && replication == Following::Current,
         regressions: surface.admin.directory.regressions(),
         epoch: mark.as_ref().map(|mark| mark.epoch),
         store_id: mark.map(|mark| mark.store),

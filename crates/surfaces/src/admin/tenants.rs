@@ -41,8 +41,8 @@ pub(super) struct Tenant {
     #[schema(required)]
     gateway: Option<Gateway>,
     /// The state of the tenant's subscription.
-    #[schema(value_type = schemas::Standing)]
-    standing: SubscriptionStatus,
+    #[schema(value_type = schemas::SubscriptionStatus)]
+    subscription: SubscriptionStatus,
     /// The maximum number of callers of each kind.
     max_callers: u32,
     /// The revision: the value of the `ETag`, incremented by every change.
@@ -84,8 +84,8 @@ pub(super) struct NewTenant {
     gateway: Option<Gateway>,
     /// The state of the tenant's subscription. Defaults to `active`.
     #[serde(default)]
-    #[schema(value_type = schemas::Standing)]
-    standing: SubscriptionStatus,
+    #[schema(value_type = schemas::SubscriptionStatus)]
+    subscription: SubscriptionStatus,
     /// The maximum number of callers of each kind. Defaults to 50.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = schemas::Number, required = false)]
@@ -102,8 +102,8 @@ pub(super) struct TenantPatch {
     name: Option<String>,
     /// The new state of the subscription.
     #[serde(default, deserialize_with = "non_null")]
-    #[schema(value_type = schemas::Standing, required = false)]
-    standing: Option<SubscriptionStatus>,
+    #[schema(value_type = schemas::SubscriptionStatus, required = false)]
+    subscription: Option<SubscriptionStatus>,
     /// The new maximum number of callers of each kind. Existing callers remain.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = schemas::Number, required = false)]
@@ -134,7 +134,7 @@ impl From<model::Tenant> for Tenant {
                 instance_id: gateway.instance_id,
                 custom_keys: gateway.custom_keys,
             }),
-            standing: tenant.standing,
+            subscription: tenant.standing,
             max_callers: tenant.max_callers,
             revision: tenant.revision,
             created_at: tenant.created_at,
@@ -162,7 +162,7 @@ impl NewTenant {
                 instance_id: gateway.instance_id,
                 custom_keys: gateway.custom_keys,
             }),
-            standing: self.standing,
+            standing: self.subscription,
             max_callers: self.max_callers.unwrap_or(CALLERS),
         })
     }
@@ -177,7 +177,7 @@ fn shown(tenant: model::Tenant) -> ApiResponse {
 pub(super) struct TenantParameters;
 
 impl Parameters for TenantParameters {
-    const KNOWN: &'static [&'static str] = &["name", "standing", "limit", "after"];
+    const KNOWN: &'static [&'static str] = &["name", "subscription", "limit", "after"];
 }
 
 /// List tenants
@@ -186,24 +186,24 @@ impl Parameters for TenantParameters {
     path = "/tenants",
     tag = "tenants",
     operation_id = "list_tenants",
-    params(openapi::Paging, ("name" = Option<String>, Query, description = "Only tenants with this name"), ("standing" = Option<schemas::Standing>, Query, description = "Only tenants whose subscription has this state")),
+    params(openapi::Paging, ("name" = Option<String>, Query, description = "Only tenants with this name"), ("subscription" = Option<schemas::SubscriptionStatus>, Query, description = "Only tenants whose subscription has this state")),
     responses(openapi::OkPage<Tenant>, openapi::CommonErrors),
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Surface>>,
     Authorized { query, .. }: Authorized<ReadOnly, TenantParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let standings = [SubscriptionStatus::Active, SubscriptionStatus::Lapsed];
-    let standing = |text: &str| standings.into_iter().find(|standing| standing.as_str() == text);
+    let states = [SubscriptionStatus::Active, SubscriptionStatus::Lapsed];
+    let state = |text: &str| states.into_iter().find(|state| state.as_str() == text);
     let limit = query.limit()?;
-    let which = TenantFilter {
+    let filter = TenantFilter {
         name: query.text("name").map(str::to_owned),
-        standing: query.chosen("standing", "active or lapsed", standing)?,
+        standing: query.chosen("subscription", "active or lapsed", state)?,
         after: query.after()?,
         limit: limit + 1,
     };
     let found =
-        surface.admin.registry.tenants(&which).await.map_err(|fault| surface.registry_error(fault))?;
+        surface.admin.registry.tenants(&filter).await.map_err(|fault| surface.registry_error(fault))?;
     let page = Page::from_parts(&query, limit, found, |last| last.id.to_string());
     Ok(ApiResponse::page(&page.map(Tenant::from)))
 }
@@ -224,12 +224,12 @@ pub(super) async fn create(
     State(surface): State<Arc<Surface>>,
     Authorized { call, .. }: Authorized<Owner>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let ticket = surface.ticket(&call)?;
-    if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
+    let idempotency_key = surface.idempotency_key(&call)?;
+    if let Some(answer) = surface.find_replay(&call, idempotency_key.as_ref()).await? {
         return Ok(answer);
     }
     let tenant = json::read::<NewTenant>(&call.content)?.checked()?;
-    let made = surface.execute(&call, ticket.as_ref(), CreateTenant(tenant), |tenant| {
+    let made = surface.execute(&call, idempotency_key.as_ref(), CreateTenant(tenant), |tenant| {
         let location = format!("/admin/v1/tenants/{}", tenant.id);
         let tag = ETag::revision(tenant.revision);
         ApiResponse::created(location, &Tenant::from(tenant)).with_etag(&tag)
@@ -272,7 +272,7 @@ pub(super) async fn modify(
 ) -> Result<ApiResponse, ErrorResponse> {
     let before = surface.tenant(&call).await?;
     ETag::revision(before.revision).check_if_match(&call.headers)?;
-    let TenantPatch { name, standing, max_callers, gateway } = json::read(&call.content)?;
+    let TenantPatch { name, subscription, max_callers, gateway } = json::read(&call.content)?;
     let mut checks = FieldErrors::default();
     check_name(&mut checks, name.as_deref());
     checks.ensure(
@@ -282,7 +282,7 @@ pub(super) async fn modify(
     );
     checks.finish()?;
     let custom_keys = gateway.and_then(|gateway| gateway.custom_keys);
-    let edit = TenantEdit { name, standing, max_callers, custom_keys };
+    let edit = TenantEdit { name, standing: subscription, max_callers, custom_keys };
     let update = UpdateTenant { id: before.id, expected: Some(before.revision), edit };
     Ok(shown(surface.change(&call, update).await?))
 }

@@ -63,10 +63,10 @@ struct AclInfo<'a> {
 }
 
 impl<'a> AclInfo<'a> {
-    fn new(asked: &CallContext, caller: &'a Caller) -> Result<Self, ApigError> {
+    fn new(call: &CallContext, caller: &'a Caller) -> Result<Self, ApigError> {
         let acl = app_of(caller)?.acl.as_ref();
         Ok(Self {
-            app_id: asked.version.shown(caller.id.as_str()),
+            app_id: call.version.shown(caller.id.as_str()),
             app_acl_type: acl.map_or("", |acl| acl.kind().as_str()),
             app_acl_values: acl.map_or(&[][..], Acl::ranges).iter().map(ToString::to_string).collect(),
         })
@@ -84,13 +84,13 @@ impl<'a> AclInfo<'a> {
 )]
 pub(super) async fn set(
     State(surface): State<Arc<Apig>>,
-    ExistingApp { asked, tenant, app, .. }: ExistingApp<Write>,
+    ExistingApp { call, tenant, app, .. }: ExistingApp<Write>,
     Json(body): Json<AclBody>,
 ) -> Result<Response, ApigError> {
     let edit = CallerEdit { acl: Some(Some(body.acl()?)), ..CallerEdit::default() };
-    let actor = asked.subscriber(&tenant)?;
-    let after = surface.edit(&asked, &actor, &tenant, &app.id, edit).await?;
-    show(StatusCode::CREATED, &AclInfo::new(&asked, &after)?)
+    let actor = call.subscriber(&tenant)?;
+    let after = surface.edit(&call, &actor, &tenant, &app.id, edit).await?;
+    show(StatusCode::CREATED, &AclInfo::new(&call, &after)?)
 }
 
 /// Returns the address list of an app.
@@ -101,8 +101,8 @@ pub(super) async fn set(
     operation_id = "show_app_acl",
     responses((status = 200, description = "The address list", body = AclInfo), Errors),
 )]
-pub(super) async fn read(ExistingApp { asked, app, .. }: ExistingApp<Read>) -> Result<Response, ApigError> {
-    show(StatusCode::OK, &AclInfo::new(&asked, &app)?)
+pub(super) async fn read(ExistingApp { call, app, .. }: ExistingApp<Read>) -> Result<Response, ApigError> {
+    show(StatusCode::OK, &AclInfo::new(&call, &app)?)
 }
 
 /// Removes the address list of an app.
@@ -117,10 +117,10 @@ pub(super) async fn read(ExistingApp { asked, app, .. }: ExistingApp<Read>) -> R
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Apig>>,
-    ExistingApp { asked, tenant, app, .. }: ExistingApp<Write>,
+    ExistingApp { call, tenant, app, .. }: ExistingApp<Write>,
 ) -> Result<Response, ApigError> {
-    let actor = asked.subscriber(&tenant)?;
+    let actor = call.subscriber(&tenant)?;
     let edit = CallerEdit { acl: Some(None), ..CallerEdit::default() };
-    surface.edit(&asked, &actor, &tenant, &app.id, edit).await?;
+    surface.edit(&call, &actor, &tenant, &app.id, edit).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -36,16 +36,16 @@ use portcullis::{
 pub(super) async fn create(
     State(surface): State<Arc<Apig>>,
     // A token that is limited to some apps has no access to a new one.
-    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    WholeGateway { call, tenant, .. }: WholeGateway<Write>,
     Content(content): Content,
 ) -> Result<Response, ApigError> {
     let id = CallerId::random();
-    let fields = AppFields::read(&content, custom_keys(&tenant), asked.version, None)?;
-    let actor = asked.subscriber(&tenant)?;
+    let fields = AppFields::read(&content, custom_keys(&tenant), call.version, None)?;
+    let actor = call.subscriber(&tenant)?;
     let (secret, generated) = chosen_or_new(fields.secret);
     let app = App {
         remark: fields.remark.unwrap_or_default(),
-        key: fields.key.unwrap_or_else(|| asked.version.new_key()),
+        key: fields.key.unwrap_or_else(|| call.version.new_key()),
         secret: surface.seal(&secret, &tenant, &id),
         creator: Creator::User,
         acl: None,
@@ -53,12 +53,12 @@ pub(super) async fn create(
     };
     let kind = CallerKind::App(app);
     // An operator under a plan cannot create a caller without one.
-    let plan = asked.plan();
+    let plan = call.plan();
     let caller = NewCaller { id, tenant: tenant.id, name: fields.name, kind, plan };
     let made = surface.registry.create_caller(caller, &actor).await;
-    let made = made.map_err(|fault| surface.registry_error(fault, asked.no_instance()))?;
-    let answer = show(StatusCode::CREATED, &app_response(&surface, &asked, &made)?)?;
-    Ok(with_generated_secret(answer, asked.version, generated.as_ref()))
+    let made = made.map_err(|fault| surface.registry_error(fault, call.no_instance()))?;
+    let answer = show(StatusCode::CREATED, &app_response(&surface, &call, &made)?)?;
+    Ok(with_generated_secret(answer, call.version, generated.as_ref()))
 }
 
 /// Lists apps, newest first.
@@ -72,23 +72,23 @@ pub(super) async fn create(
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Apig>>,
-    Gateway { asked, tenant }: Gateway,
+    Gateway { call, tenant }: Gateway,
     Page((offset, limit)): Page,
     Params(query): Params<AppsQuery>,
 ) -> Result<Response, ApigError> {
     let (mut total, mut found) = (0, Vec::new());
-    if let Some(which) = query.callers(&asked, &tenant.id)? {
-        let which = CallerFilter { offset, limit, ..which };
-        let refuse = |fault| surface.registry_error(fault, asked.no_instance());
-        total = surface.registry.count_callers(&which).await.map_err(refuse)?;
-        found = surface.registry.callers(&which).await.map_err(refuse)?;
+    if let Some(filter) = query.callers(&call, &tenant.id)? {
+        let filter = CallerFilter { offset, limit, ..filter };
+        let refuse = |fault| surface.registry_error(fault, call.no_instance());
+        total = surface.registry.count_callers(&filter).await.map_err(refuse)?;
+        found = surface.registry.callers(&filter).await.map_err(refuse)?;
     }
     let ids: Vec<_> = found.iter().map(|caller| caller.id.clone()).collect();
     let bound = surface.registry.count_grants_of(&ids).await;
-    let bound = bound.map_err(|fault| surface.registry_error(fault, asked.no_instance()))?;
+    let bound = bound.map_err(|fault| surface.registry_error(fault, call.no_instance()))?;
     let mut apps = Vec::with_capacity(found.len());
     for (caller, bound) in found.iter().zip(bound) {
-        let mut app = app_response(&surface, &asked, caller)?;
+        let mut app = app_response(&surface, &call, caller)?;
         app.bind_num = Some(bound);
         apps.push(app);
     }
@@ -105,9 +105,9 @@ pub(super) async fn list(
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Apig>>,
-    ExistingApp { asked, app, .. }: ExistingApp<Read>,
+    ExistingApp { call, app, .. }: ExistingApp<Read>,
 ) -> Result<Response, ApigError> {
-    show(StatusCode::OK, &app_response(&surface, &asked, &app)?)
+    show(StatusCode::OK, &app_response(&surface, &call, &app)?)
 }
 
 /// Updates an app.
@@ -121,11 +121,11 @@ pub(super) async fn read(
 )]
 pub(super) async fn modify(
     State(surface): State<Arc<Apig>>,
-    ExistingApp { asked, tenant, app, .. }: ExistingApp<Write>,
+    ExistingApp { call, tenant, app, .. }: ExistingApp<Write>,
     Content(content): Content,
 ) -> Result<Response, ApigError> {
-    let fields = AppFields::read(&content, custom_keys(&tenant), asked.version, Some(&app.name))?;
-    let actor = asked.subscriber(&tenant)?;
+    let fields = AppFields::read(&content, custom_keys(&tenant), call.version, Some(&app.name))?;
+    let actor = call.subscriber(&tenant)?;
     let edit = CallerEdit {
         name: Some(fields.name),
         remark: fields.remark,
@@ -133,8 +133,8 @@ pub(super) async fn modify(
         secret: fields.secret.map(|secret| surface.seal(&secret, &tenant, &app.id)),
         ..CallerEdit::default()
     };
-    let after = surface.edit(&asked, &actor, &tenant, &app.id, edit).await?;
-    show(StatusCode::OK, &app_response(&surface, &asked, &after)?)
+    let after = surface.edit(&call, &actor, &tenant, &app.id, edit).await?;
+    show(StatusCode::OK, &app_response(&surface, &call, &after)?)
 }
 
 /// Deletes an app and everything that belongs to it.
@@ -149,13 +149,13 @@ pub(super) async fn modify(
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Apig>>,
-    ExistingApp { asked, tenant, app, .. }: ExistingApp<Write>,
+    ExistingApp { call, tenant, app, .. }: ExistingApp<Write>,
 ) -> Result<Response, ApigError> {
     if app_of(&app)?.creator == Creator::Market {
-        return Err(ApigError::MarketplaceApp(asked.version));
+        return Err(ApigError::MarketplaceApp(call.version));
     }
-    let gone = surface.registry.delete_caller(&tenant.id, &app.id, None, asked.revoker()).await;
-    gone.map_err(|fault| surface.registry_error(fault, asked.no_app(app.id.as_str())))?;
+    let gone = surface.registry.delete_caller(&tenant.id, &app.id, None, call.revoker()).await;
+    gone.map_err(|fault| surface.registry_error(fault, call.no_app(app.id.as_str())))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -170,20 +170,20 @@ pub(super) async fn delete(
 )]
 pub(super) async fn reset_secret(
     State(surface): State<Arc<Apig>>,
-    NamedApp { asked, tenant, id, .. }: NamedApp<Write, 2>,
+    NamedApp { call, tenant, id, .. }: NamedApp<Write, 2>,
     Content(content): Content,
 ) -> Result<Response, ApigError> {
-    let wanted = ResetFields::read(&content, custom_keys(&tenant), asked.version)?.secret;
-    let actor = asked.subscriber(&tenant)?;
-    surface.find(&tenant, &id, &asked).await?;
+    let wanted = ResetFields::read(&content, custom_keys(&tenant), call.version)?.secret;
+    let actor = call.subscriber(&tenant)?;
+    surface.find(&tenant, &id, &call).await?;
     let (secret, generated) = chosen_or_new(wanted);
     let edit = CallerEdit { secret: Some(surface.seal(&secret, &tenant, &id)), ..CallerEdit::default() };
-    let after = surface.edit(&asked, &actor, &tenant, &id, edit).await?;
-    let mut app = app_response(&surface, &asked, &after)?;
-    if asked.version == Version::One {
+    let after = surface.edit(&call, &actor, &tenant, &id, edit).await?;
+    let mut app = app_response(&surface, &call, &after)?;
+    if call.version == Version::One {
         app.app_type = None;
     }
-    Ok(with_generated_secret(show(StatusCode::OK, &app)?, asked.version, generated.as_ref()))
+    Ok(with_generated_secret(show(StatusCode::OK, &app)?, call.version, generated.as_ref()))
 }
 
 /// Verifies that an app exists; tokens of other projects may ask, too.
@@ -198,10 +198,10 @@ pub(super) async fn reset_secret(
 )]
 pub(super) async fn verify(
     State(surface): State<Arc<Apig>>,
-    AnyProject(asked): AnyProject,
+    AnyProject(call): AnyProject,
 ) -> Result<Response, ApigError> {
-    let caller = find_for_anyone(&surface, &asked.app(2)?, &asked).await?;
-    let (id, remark) = (asked.version.shown(caller.id.as_str()), &app_of(&caller)?.remark);
+    let caller = find_for_anyone(&surface, &call.app(2)?, &call).await?;
+    let (id, remark) = (call.version.shown(caller.id.as_str()), &app_of(&caller)?.remark);
     show(StatusCode::OK, &AppBrief { id, name: &caller.name, remark })
 }
 
@@ -215,13 +215,13 @@ pub(super) async fn verify(
 )]
 pub(super) async fn counts(
     State(surface): State<Arc<Apig>>,
-    Gateway { asked, tenant }: Gateway,
+    Gateway { call, tenant }: Gateway,
 ) -> Result<Response, ApigError> {
-    let mut which = CallerFilter { among: asked.visible_apps(), ..query::apps(&tenant.id) };
-    let refuse = |fault| surface.registry_error(fault, asked.no_instance());
-    let all = surface.registry.count_callers(&which).await.map_err(refuse)?;
-    which.granted = Some(true);
-    let authed_nums = surface.registry.count_callers(&which).await.map_err(refuse)?;
+    let mut filter = CallerFilter { among: call.visible_apps(), ..query::apps(&tenant.id) };
+    let refuse = |fault| surface.registry_error(fault, call.no_instance());
+    let all = surface.registry.count_callers(&filter).await.map_err(refuse)?;
+    filter.granted = Some(true);
+    let authed_nums = surface.registry.count_callers(&filter).await.map_err(refuse)?;
     show(StatusCode::OK, &AppCounts { authed_nums, unauthed_nums: all.saturating_sub(authed_nums) })
 }
 
@@ -242,16 +242,16 @@ fn chosen_or_new(chosen: Option<Secret>) -> (Secret, Option<Secret>) {
 
 /// Returns an app of any gateway. The path must name a gateway of the token's project, or the gateway that the app
 /// belongs to: the response must not reveal whether other gateways exist.
-async fn find_for_anyone(surface: &Apig, id: &CallerId, asked: &CallContext) -> Result<Caller, ApigError> {
-    let missing = || asked.no_app(id.as_str());
-    let owner = if asked.is_own_project() {
-        surface.gateway(asked).await?;
+async fn find_for_anyone(surface: &Apig, id: &CallerId, call: &CallContext) -> Result<Caller, ApigError> {
+    let missing = || call.no_app(id.as_str());
+    let owner = if call.is_own_project() {
+        surface.gateway(call).await?;
         None
     } else {
-        let owner = surface.registry.gateway(&asked.project, &asked.instance).await;
+        let owner = surface.registry.gateway(&call.project, &call.instance).await;
         Some(owner.map_err(|fault| surface.registry_error(fault, missing()))?.id)
     };
-    let which = CallerFilter {
+    let filter = CallerFilter {
         tenant: owner,
         kind: Some(CallerKind::APP),
         among: Some(vec![id.clone()]),
@@ -259,6 +259,6 @@ async fn find_for_anyone(surface: &Apig, id: &CallerId, asked: &CallContext) -> 
         ..CallerFilter::default()
     };
     let found =
-        surface.registry.callers(&which).await.map_err(|fault| surface.registry_error(fault, missing()))?;
+        surface.registry.callers(&filter).await.map_err(|fault| surface.registry_error(fault, missing()))?;
     found.into_iter().next().ok_or_else(missing)
 }

@@ -116,10 +116,10 @@ impl ApisQuery {
 
 impl AppsOfQuery {
     /// Returns the filter for the grants, of apps that the token may read.
-    pub(super) fn grants(&self, asked: &CallContext, tenant: &TenantId) -> Result<GrantFilter, ApigError> {
-        let mut callers = asked.visible_apps();
+    pub(super) fn grants(&self, call: &CallContext, tenant: &TenantId) -> Result<GrantFilter, ApigError> {
+        let mut callers = call.visible_apps();
         if let Some(id) = given(self.app_id.as_ref()) {
-            let id = asked.parse_id(id).ok_or(ApigError::NotSupported("app_id"))?;
+            let id = call.parse_id(id).ok_or(ApigError::NotSupported("app_id"))?;
             let sees = callers.is_none_or(|callers| callers.contains(&id));
             callers = Some(if sees { vec![id] } else { Vec::new() });
         }

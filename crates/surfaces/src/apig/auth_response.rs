@@ -92,9 +92,9 @@ pub(super) struct AuthResult {
 }
 
 impl Authorized {
-    /// Returns the result for a requested grant; `stands` is the stored grant, new or old.
-    pub(super) fn granted(version: Version, stands: &Grant, wanted: &Grant, app: &Caller) -> Self {
-        let done = stands.id == wanted.id;
+    /// Returns the result for the grant `wanted`; `stored` is the stored grant, new or old.
+    pub(super) fn granted(version: Version, stored: &Grant, wanted: &Grant, app: &Caller) -> Self {
+        let done = stored.id == wanted.id;
         let auth_result = match version {
             Version::One => Outcome::Plain(if done { Status::Success } else { Status::Skipped }),
             Version::Two if done => Outcome::Whole(StatusInfo {
@@ -108,16 +108,16 @@ impl Authorized {
                 status: Status::Skipped,
                 error_msg: Some("The API authorization record already exists.".into()),
                 error_code: Some("APIG.3316"),
-                api_name: Some(stands.route.to_string()),
+                api_name: Some(stored.route.to_string()),
                 app_name: Some(app.name.clone()),
             }),
         };
         Self {
-            id: Some(version.shown(stands.id.as_str()).into_owned()),
-            api_id: stands.route.to_string(),
+            id: Some(version.shown(stored.id.as_str()).into_owned()),
+            api_id: stored.route.to_string(),
             app_id: version.shown(app.id.as_str()).into_owned(),
-            auth_time: Some(stands.created_at),
-            auth_role: stands.role.as_str(),
+            auth_time: Some(stored.created_at),
+            auth_role: stored.role.as_str(),
             auth_tunnel: tunnel(version),
             auth_result,
         }

@@ -40,7 +40,7 @@ const MAX_GRANTS: usize = 500;
 )]
 pub(super) async fn authorize(
     State(surface): State<Arc<Apig>>,
-    Gateway { asked, tenant }: Gateway,
+    Gateway { call, tenant }: Gateway,
     Json(AuthsBody { env_id, app_ids, api_ids }): Json<AuthsBody>,
 ) -> Result<Response, ApigError> {
     let environment = env_id.filter(|id| !id.is_empty()).ok_or(ApigError::Missing("env_id"))?;
@@ -50,12 +50,12 @@ pub(super) async fn authorize(
     if app_ids.len().saturating_mul(api_ids.len()) > MAX_GRANTS {
         return Err(ApigError::Invalid("api_ids"));
     }
-    let actor = asked.subscriber(&tenant)?;
+    let actor = call.subscriber(&tenant)?;
     let mut apps = Vec::with_capacity(app_ids.len());
     for text in &app_ids {
-        let id = asked.parse_id(text).ok_or_else(|| asked.no_app(text))?;
-        asked.require_access(Access::Write, &id)?;
-        apps.push(surface.find(&tenant, &id, &asked).await?);
+        let id = call.parse_id(text).ok_or_else(|| call.no_app(text))?;
+        call.require_access(Access::Write, &id)?;
+        apps.push(surface.find(&tenant, &id, &call).await?);
     }
 
     let pairs = || apps.iter().flat_map(|app| api_ids.iter().map(move |api| (app, api)));
@@ -76,16 +76,16 @@ pub(super) async fn authorize(
     let done = surface.registry.run(puts, &actor).await;
     // An app was deleted since it was found above. The registry does not say which one; the client learns it by
     // repeating the request.
-    let done = done.map_err(|fault| surface.registry_error(fault, asked.no_app(&app_ids[0])))?;
+    let done = done.map_err(|fault| surface.registry_error(fault, call.no_app(&app_ids[0])))?;
 
     let mut results = Vec::with_capacity(wanted.len());
-    for ((app, api), (wanted, stands)) in pairs().zip(wanted.iter().zip(&done)) {
-        results.push(match wanted.as_ref().zip(stands.as_ref()) {
-            None => Authorized::failed(asked.version, app, api),
-            Some((wanted, stands)) => Authorized::granted(asked.version, stands, wanted, app),
+    for ((app, api), (wanted, stored)) in pairs().zip(wanted.iter().zip(&done)) {
+        results.push(match wanted.as_ref().zip(stored.as_ref()) {
+            None => Authorized::failed(call.version, app, api),
+            Some((wanted, stored)) => Authorized::granted(call.version, stored, wanted, app),
         });
     }
-    match asked.version {
+    match call.version {
         Version::One => show(StatusCode::CREATED, &results),
         Version::Two => show(StatusCode::CREATED, &AuthResult { auths: results }),
     }
@@ -103,14 +103,14 @@ pub(super) async fn authorize(
 )]
 pub(super) async fn cancel(
     State(surface): State<Arc<Apig>>,
-    Gateway { asked, tenant }: Gateway,
+    Gateway { call, tenant }: Gateway,
 ) -> Result<Response, ApigError> {
-    let missing = || ApigError::UnknownAuth(asked.repeated(1));
-    let id: GrantId = asked.segment(1).parse().map_err(|_| missing())?;
+    let missing = || ApigError::UnknownAuth(call.repeated(1));
+    let id: GrantId = call.segment(1).parse().map_err(|_| missing())?;
     let grant = surface.registry.grant(&tenant.id, &id).await;
     let grant = grant.map_err(|fault| surface.registry_error(fault, missing()))?;
-    asked.require_access(Access::Write, &grant.caller)?;
-    let gone = surface.registry.delete_grant(&tenant.id, &id, asked.revoker()).await;
+    call.require_access(Access::Write, &grant.caller)?;
+    let gone = surface.registry.delete_grant(&tenant.id, &id, call.revoker()).await;
     gone.map_err(|fault| surface.registry_error(fault, missing()))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -126,18 +126,18 @@ pub(super) async fn cancel(
 )]
 pub(super) async fn apis_of_app(
     State(surface): State<Arc<Apig>>,
-    Gateway { asked, tenant }: Gateway,
+    Gateway { call, tenant }: Gateway,
     Page((offset, limit)): Page,
     Params(query): Params<ApisQuery>,
 ) -> Result<Response, ApigError> {
-    let app = app_asked_for(&surface, &asked, &tenant, query.app_id()?).await?;
+    let app = app_asked_for(&surface, &call, &tenant, query.app_id()?).await?;
     let (mut total, mut found) = (0, Vec::new());
-    if let Some(which) = query.grants(&tenant.id)? {
-        let which = GrantFilter { callers: Some(vec![app.id.clone()]), offset, limit, ..which };
-        (total, found) = find_grants(&surface, &asked, &which).await?;
+    if let Some(filter) = query.grants(&tenant.id)? {
+        let filter = GrantFilter { callers: Some(vec![app.id.clone()]), offset, limit, ..filter };
+        (total, found) = find_grants(&surface, &call, &filter).await?;
     }
     let rows =
-        found.iter().map(|grant| AuthInfo::new(asked.version, grant, &app)).collect::<Result<_, _>>()?;
+        found.iter().map(|grant| AuthInfo::new(call.version, grant, &app)).collect::<Result<_, _>>()?;
     show(StatusCode::OK, &AuthList::new(total, rows))
 }
 
@@ -152,27 +152,27 @@ pub(super) async fn apis_of_app(
 )]
 pub(super) async fn other_apis(
     State(surface): State<Arc<Apig>>,
-    Gateway { asked, tenant }: Gateway,
+    Gateway { call, tenant }: Gateway,
     Page(page): Page,
     Params(query): Params<ApisQuery>,
 ) -> Result<Response, ApigError> {
-    let app = app_asked_for(&surface, &asked, &tenant, query.app_id()?).await?;
+    let app = app_asked_for(&surface, &call, &tenant, query.app_id()?).await?;
     let environment = query.environment().ok_or(ApigError::Missing("env_id"))?;
     let environment = known(environment)?;
     let mut apis = Vec::new();
-    if let Some(which) = query.grants(&tenant.id)? {
+    if let Some(filter) = query.grants(&tenant.id)? {
         let callers = Some(vec![app.id]);
         // The number of grants is bounded: an app has at most one for each API that exists or once existed.
         let granted = GrantFilter {
-            tenant: which.tenant.clone(),
+            tenant: filter.tenant.clone(),
             callers,
             environment: Some(environment),
             limit: u32::MAX,
             ..GrantFilter::default()
         };
-        let (_, granted) = find_grants(&surface, &asked, &granted).await?;
+        let (_, granted) = find_grants(&surface, &call, &granted).await?;
         let free = |api: &&RouteName| !granted.iter().any(|grant| grant.route == **api);
-        apis.extend(surface.apis.iter().filter(free).filter(|api| which.matches_route(api)));
+        apis.extend(surface.apis.iter().filter(free).filter(|api| filter.matches_route(api)));
     }
     let page: Vec<_> = page_of(&apis, page).iter().map(|api| ApiOutline::new(api)).collect();
     show(StatusCode::OK, &ApiList { total: apis.len(), size: page.len(), apis: page })
@@ -189,22 +189,22 @@ pub(super) async fn other_apis(
 )]
 pub(super) async fn apps_of_api(
     State(surface): State<Arc<Apig>>,
-    Gateway { asked, tenant }: Gateway,
+    Gateway { call, tenant }: Gateway,
     Page((offset, limit)): Page,
     Params(query): Params<AppsOfQuery>,
 ) -> Result<Response, ApigError> {
-    let which = query.grants(&asked, &tenant.id)?;
-    if let Some(api) = which.route.as_ref().filter(|api| !surface.apis.contains(*api)) {
+    let filter = query.grants(&call, &tenant.id)?;
+    if let Some(api) = filter.route.as_ref().filter(|api| !surface.apis.contains(*api)) {
         return Err(ApigError::UnknownApi(repeated(api.as_str())));
     }
-    let (total, found) = find_grants(&surface, &asked, &GrantFilter { offset, limit, ..which }).await?;
+    let (total, found) = find_grants(&surface, &call, &GrantFilter { offset, limit, ..filter }).await?;
     let among = Some(found.iter().map(|grant| grant.caller.clone()).collect());
     let apps = CallerFilter { among, limit, ..query::apps(&tenant.id) };
     let apps = surface.registry.callers(&apps).await;
-    let apps = apps.map_err(|fault| surface.registry_error(fault, asked.no_instance()))?;
+    let apps = apps.map_err(|fault| surface.registry_error(fault, call.no_instance()))?;
     // Grants of apps that were deleted in the meantime are left out.
     let app = |grant: &Grant| apps.iter().find(|app| app.id == grant.caller);
-    let rows = found.iter().filter_map(|grant| Some(AuthInfo::new(asked.version, grant, app(grant)?)));
+    let rows = found.iter().filter_map(|grant| Some(AuthInfo::new(call.version, grant, app(grant)?)));
     show(StatusCode::OK, &AuthList::new(total, rows.collect::<Result<_, _>>()?))
 }
 
@@ -217,21 +217,21 @@ fn known(id: &str) -> Result<EnvironmentId, ApigError> {
 /// Returns the app that a query names, if the token may read it.
 async fn app_asked_for(
     surface: &Apig,
-    asked: &CallContext,
+    call: &CallContext,
     tenant: &Tenant,
     text: &str,
 ) -> Result<Caller, ApigError> {
-    let id: CallerId = asked.parse_id(text).ok_or_else(|| asked.no_app(text))?;
-    asked.require_access(Access::Read, &id)?;
-    surface.find(tenant, &id, asked).await
+    let id: CallerId = call.parse_id(text).ok_or_else(|| call.no_app(text))?;
+    call.require_access(Access::Read, &id)?;
+    surface.find(tenant, &id, call).await
 }
 
 async fn find_grants(
     surface: &Apig,
-    asked: &CallContext,
-    which: &GrantFilter,
+    call: &CallContext,
+    filter: &GrantFilter,
 ) -> Result<(u64, Vec<Grant>), ApigError> {
-    let refuse = |fault| surface.registry_error(fault, asked.no_instance());
-    let total = surface.registry.count_grants(which).await.map_err(refuse)?;
-    Ok((total, surface.registry.grants(which).await.map_err(refuse)?))
+    let refuse = |fault| surface.registry_error(fault, call.no_instance());
+    let total = surface.registry.count_grants(filter).await.map_err(refuse)?;
+    Ok((total, surface.registry.grants(filter).await.map_err(refuse)?))
 }

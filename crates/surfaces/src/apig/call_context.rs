@@ -36,8 +36,8 @@ impl CallContext {
     /// Reads the caller that the guard admitted, and the path `/v1/{project_id}/apigw/instances/{instance_id}/…`,
     /// whose form the router has checked. The token must be scoped to the project.
     pub(super) fn extract(parts: &Parts) -> Result<Self, ApigError> {
-        let asked = Self::extract_any_project(parts)?;
-        if asked.is_own_project() { Ok(asked) } else { Err(forbidden(Access::Read)) }
+        let call = Self::extract_any_project(parts)?;
+        if call.is_own_project() { Ok(call) } else { Err(forbidden(Access::Read)) }
     }
 
     /// Reads a request whose path may name a project other than the token's own.
@@ -163,11 +163,22 @@ pub(super) fn repeated(id: &str) -> String {
 }
 
 /// The most attempts at a change that concurrent changes keep conflicting with.
-pub(super) const MAX_ATTEMPTS: u32 = 16;
+const MAX_ATTEMPTS: u32 = 16;
 
-/// Returns the error for a change that lost to concurrent changes on every attempt.
-pub(super) fn too_many_conflicts() -> ApigError {
-    Denial::unavailable("The resource is being changed by other requests. Try again.", 1).into()
+/// Repeats a change that returns `None` because of a concurrent change. Each attempt reads the current state again.
+///
+/// # Errors
+/// The first error of an attempt; 503 if concurrent changes conflict with every attempt.
+pub(super) async fn retry_conflicts<T, F>(attempt: impl Fn() -> F) -> Result<T, ApigError>
+where
+    F: Future<Output = Result<Option<T>, ApigError>>,
+{
+    for _ in 0..MAX_ATTEMPTS {
+        if let Some(done) = attempt().await? {
+            return Ok(done);
+        }
+    }
+    Err(Denial::unavailable("The resource is being changed by other requests. Try again.", 1).into())
 }
 
 fn forbidden(access: Access) -> ApigError {

@@ -79,12 +79,12 @@ struct AppCodeList<'a> {
 )]
 pub(super) async fn create(
     State(surface): State<Arc<Apig>>,
-    ExistingApp { asked, tenant, app, .. }: ExistingApp<Write>,
+    ExistingApp { call, tenant, app, .. }: ExistingApp<Write>,
     Json(AppCodeBody { app_code }): Json<AppCodeBody>,
 ) -> Result<Response, ApigError> {
     let code = app_code.filter(|code| !code.is_empty()).ok_or(ApigError::Missing("app_code"))?;
     let code = AppCode::try_from(code).map_err(|_| ApigError::Invalid("app_code"))?;
-    create_code(&surface, &asked, &tenant, app.id, &code).await
+    create_code(&surface, &call, &tenant, app.id, &code).await
 }
 
 /// Generates an AppCode for an app.
@@ -99,9 +99,9 @@ pub(super) async fn create(
 )]
 pub(super) async fn generate(
     State(surface): State<Arc<Apig>>,
-    ExistingApp { asked, tenant, app, .. }: ExistingApp<Write>,
+    ExistingApp { call, tenant, app, .. }: ExistingApp<Write>,
 ) -> Result<Response, ApigError> {
-    create_code(&surface, &asked, &tenant, app.id, &AppCode::generate()).await
+    create_code(&surface, &call, &tenant, app.id, &AppCode::generate()).await
 }
 
 /// Lists the AppCodes of an app, newest first.
@@ -115,11 +115,11 @@ pub(super) async fn generate(
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Apig>>,
-    ExistingApp { asked, tenant, app, .. }: ExistingApp<Read>,
+    ExistingApp { call, tenant, app, .. }: ExistingApp<Read>,
     Page(page): Page,
 ) -> Result<Response, ApigError> {
-    let codes = all_codes(&surface, &asked, &tenant, &app.id).await?;
-    let app_codes = page_of(&codes, page).iter().map(|code| code_info(&surface, &asked, code));
+    let codes = all_codes(&surface, &call, &tenant, &app.id).await?;
+    let app_codes = page_of(&codes, page).iter().map(|code| code_info(&surface, &call, code));
     let app_codes = app_codes.collect::<Result<Vec<_>, _>>()?;
     show(StatusCode::OK, &AppCodeList { total: codes.len(), size: app_codes.len(), app_codes })
 }
@@ -134,10 +134,10 @@ pub(super) async fn list(
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Apig>>,
-    ExistingApp { asked, tenant, app, .. }: ExistingApp<Read>,
+    ExistingApp { call, tenant, app, .. }: ExistingApp<Read>,
 ) -> Result<Response, ApigError> {
-    let code = find_code(&surface, &asked, &tenant, &app.id).await?;
-    show(StatusCode::OK, &code_info(&surface, &asked, &code)?)
+    let code = find_code(&surface, &call, &tenant, &app.id).await?;
+    show(StatusCode::OK, &code_info(&surface, &call, &code)?)
 }
 
 /// Deletes an AppCode.
@@ -152,26 +152,26 @@ pub(super) async fn read(
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Apig>>,
-    ExistingApp { asked, tenant, app, .. }: ExistingApp<Write>,
+    ExistingApp { call, tenant, app, .. }: ExistingApp<Write>,
 ) -> Result<Response, ApigError> {
-    let code = find_code(&surface, &asked, &tenant, &app.id).await?;
-    let gone = surface.registry.delete_credential(&tenant.id, &code.id, None, asked.revoker()).await;
-    gone.map_err(|fault| surface.registry_error(fault, no_code(&asked)))?;
+    let code = find_code(&surface, &call, &tenant, &app.id).await?;
+    let gone = surface.registry.delete_credential(&tenant.id, &code.id, None, call.revoker()).await;
+    gone.map_err(|fault| surface.registry_error(fault, no_code(&call)))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn no_code(asked: &CallContext) -> ApigError {
-    ApigError::UnknownCode(asked.repeated(3))
+fn no_code(call: &CallContext) -> ApigError {
+    ApigError::UnknownCode(call.repeated(3))
 }
 
 async fn create_code(
     surface: &Apig,
-    asked: &CallContext,
+    call: &CallContext,
     tenant: &Tenant,
     app: CallerId,
     code: &AppCode,
 ) -> Result<Response, ApigError> {
-    let actor = asked.subscriber(tenant)?;
+    let actor = call.subscriber(tenant)?;
     let peppers = surface.directory.peppers();
     // The registry compares digests under the current pepper only. The directory finds older digests, too.
     if surface.directory.find(code.expose()).is_some() {
@@ -197,32 +197,32 @@ async fn create_code(
     let made = made.map_err(|fault| match fault {
         RegistryError::LimitReached(_) => ApigError::TooManyAppCodes,
         RegistryError::Conflict => ApigError::CodeTaken,
-        fault => surface.registry_error(fault, asked.no_app(app.as_str())),
+        fault => surface.registry_error(fault, call.no_app(app.as_str())),
     })?;
-    show(StatusCode::CREATED, &code_info(surface, asked, &made)?)
+    show(StatusCode::CREATED, &code_info(surface, call, &made)?)
 }
 
 /// Returns the AppCode that the path names.
 async fn find_code(
     surface: &Apig,
-    asked: &CallContext,
+    call: &CallContext,
     tenant: &Tenant,
     app: &CallerId,
 ) -> Result<Credential, ApigError> {
-    let id = asked.segment(3).parse().map_err(|_| no_code(asked))?;
+    let id = call.segment(3).parse().map_err(|_| no_code(call))?;
     let code = surface.registry.credential(&tenant.id, &id).await;
-    let code = code.map_err(|fault| surface.registry_error(fault, no_code(asked)))?;
-    if code.caller == *app && is_code(&code) { Ok(code) } else { Err(no_code(asked)) }
+    let code = code.map_err(|fault| surface.registry_error(fault, no_code(call)))?;
+    if code.caller == *app && is_code(&code) { Ok(code) } else { Err(no_code(call)) }
 }
 
 /// Returns all AppCodes of an app, newest first. An app has few.
 async fn all_codes(
     surface: &Apig,
-    asked: &CallContext,
+    call: &CallContext,
     tenant: &Tenant,
     app: &CallerId,
 ) -> Result<Vec<Credential>, ApigError> {
-    let mut which = CredentialFilter {
+    let mut filter = CredentialFilter {
         tenant: Some(tenant.id.clone()),
         caller: Some(app.clone()),
         limit: BATCH,
@@ -230,10 +230,10 @@ async fn all_codes(
     };
     let mut codes = Vec::new();
     loop {
-        let page = surface.registry.credentials(&which).await;
-        let page = page.map_err(|fault| surface.registry_error(fault, asked.no_app(app.as_str())))?;
+        let page = surface.registry.credentials(&filter).await;
+        let page = page.map_err(|fault| surface.registry_error(fault, call.no_app(app.as_str())))?;
         let Some(last) = page.last() else { break };
-        which.after = Some(last.id.clone());
+        filter.after = Some(last.id.clone());
         codes.extend(page.into_iter().filter(is_code));
     }
     codes.sort_unstable_by_key(|code| Reverse((code.created_at, code.id.clone())));
@@ -244,11 +244,11 @@ async fn all_codes(
 /// gives full access as the app.
 fn code_info<'a>(
     surface: &Apig,
-    asked: &CallContext,
+    call: &CallContext,
     code: &'a Credential,
 ) -> Result<AppCodeInfo<'a>, ApigError> {
     let app_code = match &code.kind {
-        CredentialKind::AppCode(sealed) if asked.covers(Access::Write, &code.caller) => {
+        CredentialKind::AppCode(sealed) if call.covers(Access::Write, &code.caller) => {
             let place = Credential::seal_context(&code.tenant, &code.id);
             let unsealed = surface.sealer.unseal(sealed, &place);
             unsealed.map_err(|error| Denial::internal(format!("credential {}: {error}", code.id)))?
@@ -257,8 +257,8 @@ fn code_info<'a>(
     };
     Ok(AppCodeInfo {
         app_code,
-        id: asked.version.shown(code.id.as_str()),
-        app_id: asked.version.shown(code.caller.as_str()),
+        id: call.version.shown(code.id.as_str()),
+        app_id: call.version.shown(code.caller.as_str()),
         create_time: code.created_at,
     })
 }

@@ -195,9 +195,9 @@ fn as_the_first(description: &mut utoipa::openapi::OpenApi) {
             member.max_length = Some(64);
         }
     }
-    let told =
+    let header =
         HeaderBuilder::new().description(Some("The generated secret, which only this response contains"));
-    let told = told.build();
+    let header = header.build();
     let paths = &mut description.paths.paths;
     let success = |operation: Option<&mut Operation>, status: &str, edit: &dyn Fn(&mut Response)| {
         if let Some(RefOr::T(response)) = operation.and_then(|it| it.responses.responses.get_mut(status)) {
@@ -205,7 +205,7 @@ fn as_the_first(description: &mut utoipa::openapi::OpenApi) {
         }
     };
     let tells = |response: &mut Response| {
-        response.headers.insert("X-App-Secret".into(), told.clone().into());
+        response.headers.insert("X-App-Secret".into(), header.clone().into());
     };
     success(paths.get_mut("/apps").and_then(|path| path.post.as_mut()), "201", &tells);
     success(paths.get_mut("/apps/secret/{app_id}").and_then(|path| path.put.as_mut()), "200", &tells);

@@ -40,7 +40,7 @@ impl<S: Sync> FromRequestParts<S> for AnyProject {
 
 /// The gateway that the path names. The handler checks the token's scopes for each app.
 pub(super) struct Gateway {
-    pub(super) asked: CallContext,
+    pub(super) call: CallContext,
     pub(super) tenant: Tenant,
 }
 
@@ -48,15 +48,15 @@ impl FromRequestParts<Arc<Apig>> for Gateway {
     type Rejection = ApigError;
 
     async fn from_request_parts(parts: &mut Parts, surface: &Arc<Apig>) -> Result<Self, ApigError> {
-        let asked = CallContext::extract(parts)?;
-        let tenant = surface.gateway(&asked).await?;
-        Ok(Self { asked, tenant })
+        let call = CallContext::extract(parts)?;
+        let tenant = surface.gateway(&call).await?;
+        Ok(Self { call, tenant })
     }
 }
 
 /// The gateway that the path names, for a token with the access to all of its apps.
 pub(super) struct WholeGateway<A> {
-    pub(super) asked: CallContext,
+    pub(super) call: CallContext,
     pub(super) tenant: Tenant,
     access: PhantomData<A>,
 }
@@ -65,16 +65,16 @@ impl<A: RequiredAccess> FromRequestParts<Arc<Apig>> for WholeGateway<A> {
     type Rejection = ApigError;
 
     async fn from_request_parts(parts: &mut Parts, surface: &Arc<Apig>) -> Result<Self, ApigError> {
-        let asked = CallContext::extract(parts)?;
-        asked.require_full_access(A::ACCESS)?;
-        let tenant = surface.gateway(&asked).await?;
-        Ok(Self { asked, tenant, access: PhantomData })
+        let call = CallContext::extract(parts)?;
+        call.require_full_access(A::ACCESS)?;
+        let tenant = surface.gateway(&call).await?;
+        Ok(Self { call, tenant, access: PhantomData })
     }
 }
 
 /// The id of an app in the path segment `AT`, for a token with the access to this app. The app may not exist.
 pub(super) struct NamedApp<A, const AT: usize = 1> {
-    pub(super) asked: CallContext,
+    pub(super) call: CallContext,
     pub(super) tenant: Tenant,
     pub(super) id: CallerId,
     access: PhantomData<A>,
@@ -84,17 +84,17 @@ impl<A: RequiredAccess, const AT: usize> FromRequestParts<Arc<Apig>> for NamedAp
     type Rejection = ApigError;
 
     async fn from_request_parts(parts: &mut Parts, surface: &Arc<Apig>) -> Result<Self, ApigError> {
-        let asked = CallContext::extract(parts)?;
-        let id = asked.app(AT)?;
-        asked.require_access(A::ACCESS, &id)?;
-        let tenant = surface.gateway(&asked).await?;
-        Ok(Self { asked, tenant, id, access: PhantomData })
+        let call = CallContext::extract(parts)?;
+        let id = call.app(AT)?;
+        call.require_access(A::ACCESS, &id)?;
+        let tenant = surface.gateway(&call).await?;
+        Ok(Self { call, tenant, id, access: PhantomData })
     }
 }
 
 /// The app that the path names, for a token with the access to this app.
 pub(super) struct ExistingApp<A> {
-    pub(super) asked: CallContext,
+    pub(super) call: CallContext,
     pub(super) tenant: Tenant,
     pub(super) app: Caller,
     access: PhantomData<A>,
@@ -104,10 +104,9 @@ impl<A: RequiredAccess> FromRequestParts<Arc<Apig>> for ExistingApp<A> {
     type Rejection = ApigError;
 
     async fn from_request_parts(parts: &mut Parts, surface: &Arc<Apig>) -> Result<Self, ApigError> {
-        let NamedApp { asked, tenant, id, access } =
-            NamedApp::<A>::from_request_parts(parts, surface).await?;
-        let app = surface.find(&tenant, &id, &asked).await?;
-        Ok(Self { asked, tenant, app, access })
+        let NamedApp { call, tenant, id, access } = NamedApp::<A>::from_request_parts(parts, surface).await?;
+        let app = surface.find(&tenant, &id, &call).await?;
+        Ok(Self { call, tenant, app, access })
     }
 }
 

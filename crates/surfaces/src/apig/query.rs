@@ -118,7 +118,7 @@ impl AppsQuery {
     /// Returns the filter for the apps; `None` if no app can match.
     pub(super) fn callers(
         self,
-        asked: &CallContext,
+        call: &CallContext,
         tenant: &TenantId,
     ) -> Result<Option<CallerFilter>, ApigError> {
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
@@ -150,9 +150,9 @@ impl AppsQuery {
             Some("MARKET") => Some(Creator::Market),
             Some(_) => return Err(ApigError::NotSupported("creator")),
         };
-        let mut among = asked.visible_apps();
+        let mut among = call.visible_apps();
         if let Some(id) = given(self.id) {
-            let id = asked.parse_id(&id).ok_or(ApigError::NotSupported("id"))?;
+            let id = call.parse_id(&id).ok_or(ApigError::NotSupported("id"))?;
             let sees = among.is_none_or(|among| among.contains(&id));
             among = Some(if sees { vec![id] } else { Vec::new() });
         }

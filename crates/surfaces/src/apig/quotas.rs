@@ -19,7 +19,7 @@ use utoipa::IntoParams;
 
 use super::{
     auth_request::plain,
-    call_context::{CallContext, MAX_ATTEMPTS, too_many_conflicts},
+    call_context::{CallContext, retry_conflicts},
     error::ApigError,
     extract::{Content, Page, Params, Read, WholeGateway, Write},
     openapi::Errors,
@@ -56,20 +56,20 @@ pub(super) struct QuotasQuery {
 )]
 pub(super) async fn create(
     State(surface): State<Arc<Apig>>,
-    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    WholeGateway { call, tenant, .. }: WholeGateway<Write>,
     Content(content): Content,
 ) -> Result<Response, ApigError> {
     let fields = QuotaFields::read(&content)?;
-    let actor = asked.subscriber(&tenant)?;
+    let actor = call.subscriber(&tenant)?;
     let quota = fields.quota(&tenant.id, surface.clock.now().time);
     let create = CreateQuota { quota, most: Some(surface.quotas) };
     let made = surface.registry.run(create, &actor).await;
     let made = made.map_err(|fault| match fault {
         RegistryError::LimitReached(_) => ApigError::TooMany,
         RegistryError::NameTaken => ApigError::QuotaTaken,
-        fault => surface.registry_error(fault, asked.no_instance()),
+        fault => surface.registry_error(fault, call.no_instance()),
     })?;
-    show(StatusCode::CREATED, &QuotaInfo::new(asked.version, &made, 0))
+    show(StatusCode::CREATED, &QuotaInfo::new(call.version, &made, 0))
 }
 
 /// Lists quotas, newest first.
@@ -83,18 +83,18 @@ pub(super) async fn create(
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Apig>>,
-    WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
+    WholeGateway { call, tenant, .. }: WholeGateway<Read>,
     Page(page): Page,
     Params(query): Params<QuotasQuery>,
 ) -> Result<Response, ApigError> {
     let name = plain(query.name.as_ref(), "name")?;
     let all = surface.registry.quotas(&tenant.id).await;
-    let mut all = all.map_err(|fault| surface.registry_error(fault, asked.no_instance()))?;
+    let mut all = all.map_err(|fault| surface.registry_error(fault, call.no_instance()))?;
     all.retain(|quota| name.as_ref().is_none_or(|text| query::contains(&quota.name, text)));
     let mut quotas = Vec::new();
     for quota in page_of(&all, page) {
-        let bound = count_bound(&surface, &asked, &tenant, &quota.id).await?;
-        quotas.push(QuotaInfo::new(asked.version, quota, bound));
+        let bound = count_bound(&surface, &call, &tenant, &quota.id).await?;
+        quotas.push(QuotaInfo::new(call.version, quota, bound));
     }
     show(StatusCode::OK, &QuotaList { total: all.len(), size: quotas.len(), quotas })
 }
@@ -109,10 +109,10 @@ pub(super) async fn list(
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Apig>>,
-    WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
+    WholeGateway { call, tenant, .. }: WholeGateway<Read>,
 ) -> Result<Response, ApigError> {
-    let quota = find_quota(&surface, &asked, &tenant, asked.segment(1)).await?;
-    show_quota(&surface, &asked, &tenant, &quota).await
+    let quota = find_quota(&surface, &call, &tenant, call.segment(1)).await?;
+    show_quota(&surface, &call, &tenant, &quota).await
 }
 
 /// Updates a quota.
@@ -126,22 +126,22 @@ pub(super) async fn read(
 )]
 pub(super) async fn modify(
     State(surface): State<Arc<Apig>>,
-    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    WholeGateway { call, tenant, .. }: WholeGateway<Write>,
     Content(content): Content,
 ) -> Result<Response, ApigError> {
     let fields = QuotaFields::read(&content)?;
-    let actor = asked.subscriber(&tenant)?;
-    for _ in 0..MAX_ATTEMPTS {
-        let mut quota = find_quota(&surface, &asked, &tenant, asked.segment(1)).await?;
+    let actor = call.subscriber(&tenant)?;
+    let update = || async {
+        let mut quota = find_quota(&surface, &call, &tenant, call.segment(1)).await?;
         fields.edit(&mut quota);
         match surface.registry.run(UpdateQuota(quota), &actor).await {
-            Ok(after) => return show_quota(&surface, &asked, &tenant, &after).await,
-            Err(RegistryError::Conflict) => {}
-            Err(RegistryError::NameTaken) => return Err(ApigError::QuotaTaken),
-            Err(fault) => return Err(surface.registry_error(fault, unknown(&asked, asked.segment(1)))),
+            Ok(after) => Ok(Some(after)),
+            Err(RegistryError::Conflict) => Ok(None),
+            Err(RegistryError::NameTaken) => Err(ApigError::QuotaTaken),
+            Err(fault) => Err(surface.registry_error(fault, unknown(&call, call.segment(1)))),
         }
-    }
-    Err(too_many_conflicts())
+    };
+    show_quota(&surface, &call, &tenant, &retry_conflicts(update).await?).await
 }
 
 /// Deletes a quota.
@@ -156,21 +156,21 @@ pub(super) async fn modify(
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Apig>>,
-    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    WholeGateway { call, tenant, .. }: WholeGateway<Write>,
 ) -> Result<Response, ApigError> {
-    let missing = || unknown(&asked, asked.segment(1));
-    let id = asked.parse_id(asked.segment(1)).ok_or_else(missing)?;
-    let gone = surface.registry.run(DeleteQuota { tenant: tenant.id, id }, asked.revoker()).await;
+    let missing = || unknown(&call, call.segment(1));
+    let id = call.parse_id(call.segment(1)).ok_or_else(missing)?;
+    let gone = surface.registry.run(DeleteQuota { tenant: tenant.id, id }, call.revoker()).await;
     gone.map_err(|fault| surface.registry_error(fault, missing()))?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 async fn show_quota(
     surface: &Apig,
-    asked: &CallContext,
+    call: &CallContext,
     tenant: &Tenant,
     quota: &Quota,
 ) -> Result<Response, ApigError> {
-    let bound = count_bound(surface, asked, tenant, &quota.id).await?;
-    show(StatusCode::OK, &QuotaInfo::new(asked.version, quota, bound))
+    let bound = count_bound(surface, call, tenant, &quota.id).await?;
+    show(StatusCode::OK, &QuotaInfo::new(call.version, quota, bound))
 }

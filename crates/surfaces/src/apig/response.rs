@@ -102,16 +102,16 @@ pub(super) fn app_of(caller: &Caller) -> Result<&App, ApigError> {
 /// gives full access as the app.
 pub(super) fn app_response<'a>(
     surface: &Apig,
-    asked: &CallContext,
+    call: &CallContext,
     caller: &'a Caller,
 ) -> Result<AppInfo<'a>, ApigError> {
     let app = app_of(caller)?;
-    let app_secret = match asked.version {
-        Version::Two if asked.covers(Access::Write, &caller.id) => unseal(surface, caller)?,
+    let app_secret = match call.version {
+        Version::Two if call.covers(Access::Write, &caller.id) => unseal(surface, caller)?,
         Version::One | Version::Two => Secret::from(STARS.to_owned()),
     };
     Ok(AppInfo {
-        id: asked.version.shown(caller.id.as_str()),
+        id: call.version.shown(caller.id.as_str()),
         name: &caller.name,
         status: if caller.status == Status::Enabled { 1 } else { 2 },
         app_key: &app.key,

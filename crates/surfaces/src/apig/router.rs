@@ -14,15 +14,17 @@ use super::{
     call_context::RESOURCE,
     codes,
     error::ApigError,
+    lock_paths::lock_paths,
     quotas,
     render::ErrorFormat,
     state::Apig,
     throttles,
-    version::{BothVersions, V1PathSpelling, Version},
+    version::{V1PathSpelling, Version},
 };
 use crate::{
     MAX_BODY_BYTES,
     author::{Author, authored},
+    lock_paths::RequirePathsUnlocked,
     no_store,
 };
 use portcullis::{
@@ -77,7 +79,7 @@ pub fn router(surface: Apig) -> Router {
         signature.or(token),
         // The handlers check the scope for the app itself.
         RequireScope::new(RESOURCE).any_target(),
-        BothVersions(RequireUnlocked::new(surface.directory.clone())),
+        RequirePathsUnlocked::new(RequireUnlocked::new(surface.directory.clone()), lock_paths),
         V1PathSpelling,
         RateLimit::new().fields(RateLimitFields { ietf_draft_10: false, x_ratelimit: false }),
     );

@@ -43,9 +43,9 @@ pub struct Apig {
 
 impl Apig {
     /// Returns the gateway that the path names.
-    pub(super) async fn gateway(&self, asked: &CallContext) -> Result<Tenant, ApigError> {
-        let tenant = self.registry.gateway(&asked.project, &asked.instance).await;
-        tenant.map_err(|fault| self.registry_error(fault, asked.no_instance()))
+    pub(super) async fn gateway(&self, call: &CallContext) -> Result<Tenant, ApigError> {
+        let tenant = self.registry.gateway(&call.project, &call.instance).await;
+        tenant.map_err(|fault| self.registry_error(fault, call.no_instance()))
     }
 
     /// Returns an app of the gateway; callers of other kinds count as unknown.
@@ -53,10 +53,10 @@ impl Apig {
         &self,
         tenant: &Tenant,
         id: &CallerId,
-        asked: &CallContext,
+        call: &CallContext,
     ) -> Result<Caller, ApigError> {
         let caller = self.registry.caller(&tenant.id, id).await;
-        let missing = || asked.no_app(id.as_str());
+        let missing = || call.no_app(id.as_str());
         let caller = caller.map_err(|fault| self.registry_error(fault, missing()))?;
         if caller.app().is_some() { Ok(caller) } else { Err(missing()) }
     }
@@ -78,13 +78,13 @@ impl Apig {
     /// Applies an edit to an app and returns the updated app.
     pub(super) async fn edit(
         &self,
-        asked: &CallContext,
+        call: &CallContext,
         actor: &Actor,
         tenant: &Tenant,
         id: &CallerId,
         edit: CallerEdit,
     ) -> Result<Caller, ApigError> {
         let after = self.registry.update_caller(&tenant.id, id, None, edit, actor).await;
-        after.map_err(|fault| self.registry_error(fault, asked.no_app(id.as_str())))
+        after.map_err(|fault| self.registry_error(fault, call.no_app(id.as_str())))
     }
 }

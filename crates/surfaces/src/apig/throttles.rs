@@ -44,20 +44,20 @@ use show::{ThrottleInfo, ThrottleList};
 )]
 pub(super) async fn create(
     State(surface): State<Arc<Apig>>,
-    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    WholeGateway { call, tenant, .. }: WholeGateway<Write>,
     Content(content): Content,
 ) -> Result<Response, ApigError> {
-    let fields = ThrottleFields::read(&content, asked.version)?;
-    let actor = asked.subscriber(&tenant)?;
+    let fields = ThrottleFields::read(&content, call.version)?;
+    let actor = call.subscriber(&tenant)?;
     let throttle = fields.throttle(&tenant.id, surface.clock.now().time)?;
     let create = CreateThrottle { throttle, most: Some(surface.throttles) };
     let made = surface.registry.run(create, &actor).await;
     let made = made.map_err(|fault| match fault {
         RegistryError::LimitReached(_) => ApigError::FullOfThrottles,
         RegistryError::NameTaken => ApigError::ThrottleTaken,
-        fault => surface.registry_error(fault, asked.no_instance()),
+        fault => surface.registry_error(fault, call.no_instance()),
     })?;
-    show(StatusCode::CREATED, &ThrottleInfo::new(asked.version, &made))
+    show(StatusCode::CREATED, &ThrottleInfo::new(call.version, &made))
 }
 
 /// Lists throttling policies, newest first.
@@ -71,15 +71,15 @@ pub(super) async fn create(
 )]
 pub(super) async fn list(
     State(surface): State<Arc<Apig>>,
-    WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
+    WholeGateway { call, tenant, .. }: WholeGateway<Read>,
     Page(page): Page,
     Params(query): Params<ThrottlesQuery>,
 ) -> Result<Response, ApigError> {
-    let wanted = query.filter(&asked)?;
-    let mut all = all_throttles(&surface, &asked, &tenant).await?;
+    let wanted = query.filter(&call)?;
+    let mut all = all_throttles(&surface, &call, &tenant).await?;
     all.retain(wanted);
     let throttles: Vec<_> =
-        page_of(&all, page).iter().map(|throttle| ThrottleInfo::new(asked.version, throttle)).collect();
+        page_of(&all, page).iter().map(|throttle| ThrottleInfo::new(call.version, throttle)).collect();
     show(StatusCode::OK, &ThrottleList { total: all.len(), size: throttles.len(), throttles })
 }
 
@@ -93,10 +93,10 @@ pub(super) async fn list(
 )]
 pub(super) async fn read(
     State(surface): State<Arc<Apig>>,
-    WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
+    WholeGateway { call, tenant, .. }: WholeGateway<Read>,
 ) -> Result<Response, ApigError> {
-    let throttle = find_throttle(&surface, &asked, &tenant, asked.segment(1)).await?;
-    show(StatusCode::OK, &ThrottleInfo::new(asked.version, &throttle))
+    let throttle = find_throttle(&surface, &call, &tenant, call.segment(1)).await?;
+    show(StatusCode::OK, &ThrottleInfo::new(call.version, &throttle))
 }
 
 /// Updates a throttling policy.
@@ -110,14 +110,14 @@ pub(super) async fn read(
 )]
 pub(super) async fn modify(
     State(surface): State<Arc<Apig>>,
-    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    WholeGateway { call, tenant, .. }: WholeGateway<Write>,
     Content(content): Content,
 ) -> Result<Response, ApigError> {
-    let fields = ThrottleFields::read(&content, asked.version)?;
-    let actor = asked.subscriber(&tenant)?;
+    let fields = ThrottleFields::read(&content, call.version)?;
+    let actor = call.subscriber(&tenant)?;
     let edit = |throttle: &mut Throttle| fields.edit(throttle);
-    let after = edit_throttle(&surface, &asked, &actor, &tenant, asked.segment(1), edit).await?;
-    show(StatusCode::OK, &ThrottleInfo::new(asked.version, &after))
+    let after = edit_throttle(&surface, &call, &actor, &tenant, call.segment(1), edit).await?;
+    show(StatusCode::OK, &ThrottleInfo::new(call.version, &after))
 }
 
 /// Deletes a throttling policy. It must not be bound to an API.
@@ -130,12 +130,12 @@ pub(super) async fn modify(
 )]
 pub(super) async fn delete(
     State(surface): State<Arc<Apig>>,
-    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    WholeGateway { call, tenant, .. }: WholeGateway<Write>,
 ) -> Result<Response, ApigError> {
-    let missing = || unknown(&asked, asked.segment(1));
-    let id = asked.parse_id(asked.segment(1)).ok_or_else(missing)?;
+    let missing = || unknown(&call, call.segment(1));
+    let id = call.parse_id(call.segment(1)).ok_or_else(missing)?;
     let delete = DeleteThrottle { tenant: tenant.id, id, expected: None };
-    let gone = surface.registry.run(delete, asked.revoker()).await;
+    let gone = surface.registry.run(delete, call.revoker()).await;
     gone.map_err(|fault| match fault {
         RegistryError::InUse => ApigError::ThrottleBound,
         fault => surface.registry_error(fault, missing()),

@@ -4,10 +4,7 @@ use std::borrow::Cow;
 
 use http::{Uri, uri::PathAndQuery};
 
-use portcullis::{
-    Admission, Denial, Head, Policy, Stop, normalize_path,
-    policy::{ChainOrder, RequireUnlocked},
-};
+use portcullis::{Admission, Head, Policy, Stop};
 
 /// A version of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,43 +72,9 @@ fn hyphenated(text: &str) -> Option<String> {
     })
 }
 
-/// Denies a request if any path of its resource is locked: a lock on an app applies in both versions of the contract.
-pub(super) struct BothVersions(pub(super) RequireUnlocked);
-
-impl Policy for BothVersions {
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        // The handlers do not percent-decode paths, so no resource has an ambiguous path.
-        let path = admission.path(head).map_err(|_| Denial::NotFound)?.to_owned();
-        let own = normalize_path::normalize(head.uri.path()).map_err(|_| Denial::NotFound)?.comparable();
-        // If the surface is nested below another path, locks name the whole path.
-        let spellings = match path.strip_suffix(&*own) {
-            Some(base) => spellings(&own).into_iter().map(|own| format!("{base}{own}")).collect(),
-            None => vec![path],
-        };
-        self.0.admit_on(head, admission.caller(), spellings.iter().map(String::as_str))
-    }
-
-    fn check_order(&self, order: &mut ChainOrder) {
-        self.0.check_order(order);
-    }
-}
-
-/// Returns a path unchanged and in the spellings of both versions.
-fn spellings(path: &str) -> Vec<String> {
-    let mut all = vec![path.to_owned()];
-    let of = |version: Version| path.strip_prefix(version.prefix()).filter(|rest| rest.starts_with('/'));
-    let Some(rest) = of(Version::One).or_else(|| of(Version::Two)) else { return all };
-    let kept = respelled(rest, |id| Version::Two.stored(id));
-    let shown = respelled(rest, |id| Version::Two.shown(id));
-    for (version, rest) in [(Version::One, &kept), (Version::Two, &kept), (Version::Two, &shown)] {
-        all.push(format!("{}{rest}", version.prefix()));
-    }
-    all
-}
-
 /// Applies `spell` to the segments of a path without its version. Segments up to the instance
 /// (`/{project_id}/apigw/instances/{instance_id}`) stay unchanged, because their ids are assigned elsewhere.
-fn respelled<'a>(rest: &'a str, spell: impl Fn(&'a str) -> Cow<'a, str>) -> String {
+pub(super) fn respelled<'a>(rest: &'a str, spell: impl Fn(&'a str) -> Cow<'a, str>) -> String {
     let mut path = String::with_capacity(rest.len() + 4);
     for (at, segment) in rest.split('/').enumerate().skip(1) {
         path.push('/');

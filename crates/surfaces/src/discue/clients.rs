@@ -184,7 +184,7 @@ pub(super) async fn list(
     State(surface): State<Arc<Discue>>,
     call: CallContext,
 ) -> Result<Response, ErrorResponse> {
-    let mut which = CallerFilter {
+    let mut filter = CallerFilter {
         tenant: Some(call.tenant.clone()),
         kind: Some(CallerKind::ApiClient.name()),
         limit: PAGE,
@@ -192,9 +192,9 @@ pub(super) async fn list(
     };
     let mut callers = Vec::new();
     loop {
-        let page = surface.registry.callers(&which).await.map_err(|fault| surface.registry_error(fault))?;
+        let page = surface.registry.callers(&filter).await.map_err(|fault| surface.registry_error(fault))?;
         let Some(last) = page.last() else { break };
-        which.after = Some(last.id.clone());
+        filter.after = Some(last.id.clone());
         callers.extend(page);
     }
     callers.retain(|caller| call.covers(Access::Read, RESOURCE, public_id(caller)));

@@ -289,13 +289,13 @@ async fn keys_of(
     tenant: &TenantId,
     caller: &CallerId,
 ) -> Result<Vec<Credential>, ErrorResponse> {
-    let which = CredentialFilter {
+    let filter = CredentialFilter {
         tenant: Some(tenant.clone()),
         caller: Some(caller.clone()),
         limit: 10 * MOST,
         ..CredentialFilter::default()
     };
-    surface.registry.credentials(&which).await.map_err(|fault| surface.registry_error(fault))
+    surface.registry.credentials(&filter).await.map_err(|fault| surface.registry_error(fault))
 }
 
 async fn show_key(surface: &Discue, key: &Credential, pretty: bool) -> Result<Response, ErrorResponse> {

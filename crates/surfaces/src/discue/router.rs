@@ -14,16 +14,18 @@ use http::{HeaderValue, Uri, uri::PathAndQuery};
 
 use super::{
     clients, keys,
+    lock_paths::lock_paths,
     render::ErrorFormat,
     response::{ErrorResponse, prettify_refusals},
     state::{Discue, Operation, refused},
 };
 use crate::{
     author::{Author, authored},
+    lock_paths::RequirePathsUnlocked,
     no_store,
 };
 use portcullis::{
-    Admission, Denial, Head, normalize_path,
+    Admission, Denial, Head,
     policy::{
         Accept, ApiKey, ChainOrder, ContentType, KeySource, Policy, RateLimit, RateLimitFields, RequireScope,
         RequireUnlocked, Stop,
@@ -72,7 +74,7 @@ pub fn router(surface: Discue) -> Router {
             clients: RequireScope::new(clients::RESOURCE).any_target(),
             keys: RequireScope::new(keys::RESOURCE).any_target(),
         },
-        BothSpellings(RequireUnlocked::new(surface.directory.clone())),
+        RequirePathsUnlocked::new(RequireUnlocked::new(surface.directory.clone()), lock_paths),
         RateLimit::new().fields(fields),
     );
     let guard = PortcullisLayer::new(guard)
@@ -153,26 +155,6 @@ impl Policy for Scoped {
 
     fn check_order(&self, order: &mut ChainOrder) {
         self.keys.check_order(order);
-    }
-}
-
-/// Denies a request if either path of its resource is locked: the path with the version or the one without.
-struct BothSpellings(RequireUnlocked);
-
-impl Policy for BothSpellings {
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        // The handlers do not percent-decode paths, so no resource has an ambiguous path.
-        let path = admission.path(head).map_err(|_| Denial::NotFound)?.to_owned();
-        // If the surface is nested below another path, locks name the whole path.
-        let own = normalize_path::normalize(head.uri.path()).map_err(|_| Denial::NotFound)?.comparable();
-        let base = path.strip_suffix(&*own).unwrap_or_default();
-        let base = base.strip_suffix("/v1").unwrap_or(base);
-        let spellings = [format!("{base}{own}"), format!("{base}/v1{own}")];
-        self.0.admit_on(head, admission.caller(), spellings.iter().map(String::as_str))
-    }
-
-    fn check_order(&self, order: &mut ChainOrder) {
-        self.0.check_order(order);
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
 
 use serde::de::{Error, Expected, Unexpected};
 
+use super::renamed::present_name;
 use portcullis::{Denial, denial::FieldError};
 
 /// Maximum number of characters of a member name that an error repeats.
@@ -116,7 +117,11 @@ impl Error for MemberError {
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        Self::shape(format!("the member is unknown; known members: {}", expected.join(", "))).within(field)
+        let detail = match present_name(field, expected) {
+            Some(name) => format!("the member has been renamed to {name}"),
+            None => format!("the member is unknown; known members: {}", expected.join(", ")),
+        };
+        Self::shape(detail).within(field)
     }
 
     fn missing_field(field: &'static str) -> Self {

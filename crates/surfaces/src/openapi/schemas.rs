@@ -70,7 +70,7 @@ pub(crate) enum Access {
 /// The state of a tenant's subscription.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Standing {
+pub(crate) enum SubscriptionStatus {
     /// The subscription is active.
     Active,
     /// The subscription has lapsed: the tenant can read, but not make changes.
@@ -99,10 +99,10 @@ pub(crate) enum Creator {
     Market,
 }
 
-/// The requests that a lock stops.
+/// The requests that a lock denies.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Covers {
+pub(crate) enum LockedRequests {
     /// Requests that may change something.
     Writes,
     /// Every request.
@@ -112,7 +112,7 @@ pub(crate) enum Covers {
 /// The guarantee of a limit for each window.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Promise {
+pub(crate) enum WindowGuarantee {
     /// The quota holds on average; a burst comes on top.
     Average,
     /// No window has more requests than the quota.
@@ -122,7 +122,7 @@ pub(crate) enum Promise {
 /// The kind of a change.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Verb {
+pub(crate) enum ChangeKind {
     /// The entity was created.
     Created,
     /// The entity was updated.

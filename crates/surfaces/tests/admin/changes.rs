@@ -8,7 +8,7 @@ use portcullis::{
 };
 use serde_json::{Value, json};
 
-use super::{Site, refused, start};
+use super::{AdminApi, refused, start};
 
 fn seqs(answer: &Value) -> Vec<u64> {
     answer["items"].as_array().unwrap().iter().map(|change| change["seq"].as_u64().unwrap()).collect()
@@ -16,12 +16,12 @@ fn seqs(answer: &Value) -> Vec<u64> {
 
 #[tokio::test]
 async fn change_names_actor_action_time_and_address() {
-    let site = Site::new().await;
-    let before = site.world.directory.applied();
-    let made = site.post("/tenants", json!({ "id": "blue", "name": "Blue" })).await.json();
-    let changed = site.patch("/tenants/blue", json!({ "name": "Navy" })).await.json();
-    assert_eq!(site.delete("/tenants/blue").await.status, 204);
-    let told = site.get(&format!("/changes?after={before}")).await.json();
+    let api = AdminApi::new().await;
+    let before = api.world.directory.applied();
+    let made = api.post("/tenants", json!({ "id": "blue", "name": "Blue" })).await.json();
+    let changed = api.patch("/tenants/blue", json!({ "name": "Navy" })).await.json();
+    assert_eq!(api.delete("/tenants/blue").await.status, 204);
+    let page = api.get(&format!("/changes?after={before}")).await.json();
     let change = |seq: u64, verb: &str, was: &Value, is: &Value| {
         json!({
             "seq": before + seq, "at": start(), "actor": "admin:owner", "address": "127.0.0.1", "verb": verb,
@@ -33,23 +33,23 @@ async fn change_names_actor_action_time_and_address() {
         change(2, "updated", &made, &changed),
         change(3, "deleted", &changed, &Value::Null),
     ];
-    assert_eq!(told["items"], json!(expected));
-    assert!(told.get("next").is_none());
+    assert_eq!(page["items"], json!(expected));
+    assert!(page.get("next").is_none());
 }
 
 #[tokio::test]
 async fn changes_contain_no_secret_and_no_digest() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     let app = json!({ "name": "app_a", "kind": "app", "app": { "secret": "s3cret-s3cret" } });
-    assert_eq!(site.post("/tenants/acme/callers", app).await.status, 201);
-    let key = site.post("/tenants/acme/callers/shop/keys", json!({})).await.json();
+    assert_eq!(api.post("/tenants/acme/callers", app).await.status, 201);
+    let key = api.post("/tenants/acme/callers/shop/keys", json!({})).await.json();
     let target = LockTarget::Resource("/orders".parse().unwrap());
-    let lock = site.world.lock(target, LockedRequests::Writes, Duration::from_secs(60)).await;
-    let told = site.get("/changes?limit=500").await;
+    let lock = api.world.lock(target, LockedRequests::Writes, Duration::from_secs(60)).await;
+    let page = api.get("/changes?limit=500").await;
     for text in ["digest", "ciphertext", "pepper", "token", "s3cret", key["key"].as_str().unwrap()] {
-        assert!(!told.text.contains(text), "{text}");
+        assert!(!page.text.contains(text), "{text}");
     }
-    let (items, id) = (told.json()["items"].clone(), key["id"].as_str().unwrap());
+    let (items, id) = (page.json()["items"].clone(), key["id"].as_str().unwrap());
     let change = items.as_array().unwrap().iter().find(|change| change["id"] == id).unwrap();
     assert_eq!((&change["kind"], &change["after"]["hint"]), (&json!("credential"), &key["hint"]));
     assert!(change["after"].get("last_used_at").is_none());
@@ -60,14 +60,11 @@ async fn changes_contain_no_secret_and_no_digest() {
 
 #[tokio::test]
 async fn changes_are_filtered_by_kind_entity_and_actor() {
-    let site = Site::new().await;
-    let last = site.world.directory.applied();
-    site.world.caller("acme", "till", "till", CallerKind::Operator).await;
-    assert_eq!(
-        site.patch("/tenants/acme/callers/till", json!({ "name": "example.com/x" })).await.status,
-        200
-    );
-    assert_eq!(site.patch("/tenants/acme", json!({ "name": "example.com/x" })).await.status, 200);
+    let api = AdminApi::new().await;
+    let last = api.world.directory.applied();
+    api.world.caller("acme", "till", "till", CallerKind::Operator).await;
+    assert_eq!(api.patch("/tenants/acme/callers/till", json!({ "name": "example.com/x" })).await.status, 200);
+    assert_eq!(api.patch("/tenants/acme", json!({ "name": "example.com/x" })).await.status, 200);
     for (query, expected) in [
         ("id=till".to_owned(), vec![last + 1, last + 2]),
         ("id=till&kind=caller&actor=admin%3Aowner".into(), vec![last + 2]),
@@ -77,11 +74,11 @@ async fn changes_are_filtered_by_kind_entity_and_actor() {
         (format!("kind=caller&after={last}"), vec![last + 1, last + 2]),
         (format!("after={last}&limit=1"), vec![last + 1]),
     ] {
-        assert_eq!(seqs(&site.get(&format!("/changes?{query}")).await.json()), expected, "{query}");
+        assert_eq!(seqs(&api.get(&format!("/changes?{query}")).await.json()), expected, "{query}");
     }
-    let page = site.get("/changes?actor=test&limit=2").await;
+    let page = api.get("/changes?actor=test&limit=2").await;
     assert_eq!(page.json()["next"], "2");
     assert_eq!(page.field("link"), ["</admin/v1/changes?actor=test&limit=2&after=2>; rel=\"next\""]);
-    refused(&site.get("/changes?after=-1").await, 400, "bad-request", &[]);
-    assert_eq!(site.world.memory.changes(last, 9).await.unwrap().len(), 3);
+    refused(&api.get("/changes?after=-1").await, 400, "bad-request", &[]);
+    assert_eq!(api.world.memory.changes(last, 9).await.unwrap().len(), 3);
 }

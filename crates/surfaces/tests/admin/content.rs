@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use super::{ANY, JSON, Site, refused};
+use super::{ANY, AdminApi, JSON, refused};
 use crate::management::Answer;
 
-async fn raw(site: &Site, method: &str, path: &str, body: &[u8]) -> Answer {
-    let bearer = format!("Bearer {}", site.owner);
+async fn raw(api: &AdminApi, method: &str, path: &str, body: &[u8]) -> Answer {
+    let bearer = format!("Bearer {}", api.owner);
     let fields = [("authorization", &*bearer), JSON, ANY];
-    site.server.send(method, &format!("/admin/v1{path}"), &fields, Some(body.to_vec())).await
+    api.server.send(method, &format!("/admin/v1{path}"), &fields, Some(body.to_vec())).await
 }
 
 const WRITES: [(&str, &str); 5] = [
@@ -21,8 +21,8 @@ const WRITES: [(&str, &str); 5] = [
 
 #[tokio::test]
 async fn invalid_json_is_400_everywhere() {
-    let site = Site::new().await;
-    let before = site.world.directory.applied();
+    let api = AdminApi::new().await;
+    let before = api.world.directory.applied();
     let deep = format!(r#"{{"name":{}"#, "[".repeat(100_000));
     let within = format!(r#"{{"name":{}1{}}}"#, "[".repeat(20), "]".repeat(20));
     for (method, path) in WRITES {
@@ -41,10 +41,10 @@ async fn invalid_json_is_400_everywhere() {
             deep.as_bytes(),
             within.as_bytes(),
         ] {
-            refused(&raw(&site, method, path, body).await, 400, "bad-request", &[]);
+            refused(&raw(&api, method, path, body).await, 400, "bad-request", &[]);
         }
         for body in ["null", "[]", "[{}]", "\"name\"", "7", "true"] {
-            refused(&raw(&site, method, path, body.as_bytes()).await, 400, "invalid-shape", &["#"]);
+            refused(&raw(&api, method, path, body.as_bytes()).await, 400, "invalid-shape", &["#"]);
         }
         for (body, place) in [
             (r#"{"name":1}"#, "#/name"),
@@ -58,33 +58,32 @@ async fn invalid_json_is_400_everywhere() {
             (r#"{"name":"a","n\u0061me":"b"}"#, "#/name"),
             (r#"{"a/b~c d":1}"#, "#/a~1b~0c%20d"),
         ] {
-            refused(&raw(&site, method, path, body.as_bytes()).await, 400, "invalid-shape", &[place]);
+            refused(&raw(&api, method, path, body.as_bytes()).await, 400, "invalid-shape", &[place]);
         }
     }
     for (method, path) in [("POST", "/tenants"), ("PATCH", "/tenants/acme")] {
-        refused(&raw(&site, method, path, b"").await, 400, "bad-request", &[]);
+        refused(&raw(&api, method, path, b"").await, 400, "bad-request", &[]);
     }
-    site.world.settle().await;
-    assert_eq!(site.world.directory.applied(), before, "nothing was changed");
+    api.world.settle().await;
+    assert_eq!(api.world.directory.applied(), before, "nothing was changed");
 }
 
 #[tokio::test]
 async fn content_of_one_mebibyte_is_the_maximum() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     let exactly = format!("{{{}}}", " ".repeat(1024 * 1024 - 2));
-    assert_eq!(raw(&site, "PATCH", "/tenants/acme", exactly.as_bytes()).await.status, 200);
+    assert_eq!(raw(&api, "PATCH", "/tenants/acme", exactly.as_bytes()).await.status, 200);
     let more = format!("{exactly} ");
-    refused(&raw(&site, "PATCH", "/tenants/acme", more.as_bytes()).await, 413, "content-too-large", &[]);
+    refused(&raw(&api, "PATCH", "/tenants/acme", more.as_bytes()).await, 413, "content-too-large", &[]);
     let much = " ".repeat(10 * 1024 * 1024);
-    refused(&raw(&site, "POST", "/tenants", much.as_bytes()).await, 413, "content-too-large", &[]);
+    refused(&raw(&api, "POST", "/tenants", much.as_bytes()).await, 413, "content-too-large", &[]);
 }
 
 #[tokio::test]
 async fn merge_patch_media_type_is_for_patch_only() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     let merge = ("content-type", "application/merge-patch+json");
-    let patched =
-        site.send("PATCH", "/tenants/acme", &[ANY, merge], json!({ "name": "example.com/x" })).await;
+    let patched = api.send("PATCH", "/tenants/acme", &[ANY, merge], json!({ "name": "example.com/x" })).await;
     assert_eq!(patched.status, 200);
     for (method, path, content_type) in [
         ("POST", "/tenants", "application/merge-patch+json"),
@@ -92,7 +91,7 @@ async fn merge_patch_media_type_is_for_patch_only() {
         ("PUT", "/plans/new", "application/merge-patch+json"),
         ("PATCH", "/tenants/acme", "application/json-patch+json"),
     ] {
-        let answer = site.send(method, path, &[("content-type", content_type), ANY], json!({})).await;
+        let answer = api.send(method, path, &[("content-type", content_type), ANY], json!({})).await;
         refused(&answer, 415, "unsupported-media-type", &[]);
         let field = match method {
             "POST" => "accept-post",
@@ -101,7 +100,7 @@ async fn merge_patch_media_type_is_for_patch_only() {
         };
         assert!(answer.field(field)[0].contains("json"), "{answer:?}");
     }
-    let coded = site
+    let coded = api
         .send("POST", "/tenants", &[("content-encoding", "gzip")], json!({ "name": "example.com/x" }))
         .await;
     refused(&coded, 415, "unsupported-coding", &[]);
@@ -110,11 +109,11 @@ async fn merge_patch_media_type_is_for_patch_only() {
 /// JSON has one kind of number: `7.0` is the whole number `7`.
 #[tokio::test]
 async fn integer_may_be_written_with_a_zero_fraction() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     for (body, most) in [(r#"{"max_callers":7.0}"#, 7), (r#"{"max_callers":1.2e1}"#, 12)] {
-        let patched = raw(&site, "PATCH", "/tenants/acme", body.as_bytes()).await;
+        let patched = raw(&api, "PATCH", "/tenants/acme", body.as_bytes()).await;
         assert_eq!((patched.status.as_u16(), &patched.json()["max_callers"]), (200, &json!(most)), "{body}");
     }
-    let broken = raw(&site, "PATCH", "/tenants/acme", br#"{"max_callers":7.5}"#).await;
+    let broken = raw(&api, "PATCH", "/tenants/acme", br#"{"max_callers":7.5}"#).await;
     refused(&broken, 400, "invalid-shape", &["#/max_callers"]);
 }

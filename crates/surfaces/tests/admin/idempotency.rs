@@ -12,13 +12,13 @@ use portcullis::{
 };
 use serde_json::{Value, json};
 
-use super::{Site, listed, refused, surface};
+use super::{AdminApi, listed, refused, surface};
 use crate::management::{Answer, ManagedRegistry, Server};
 
 const KEYS: &str = "/tenants/acme/callers/shop/keys";
 
-async fn post(site: &Site, path: &str, key: &str, body: &Value) -> Answer {
-    site.ask(&site.owner, "POST", path, &[("idempotency-key", key)], Some(body)).await
+async fn post(api: &AdminApi, path: &str, key: &str, body: &Value) -> Answer {
+    api.ask(&api.owner, "POST", path, &[("idempotency-key", key)], Some(body)).await
 }
 
 /// Asserts that the second response replays the first, byte for byte.
@@ -34,7 +34,7 @@ fn replayed(first: &Answer, again: &Answer) {
 
 #[tokio::test]
 async fn repeated_request_gets_the_first_response() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     for (path, body) in [
         ("/tenants", json!({ "name": "example.com/x" })),
         ("/tenants/acme/callers", json!({ "name": "app_x", "kind": "app" })),
@@ -42,119 +42,119 @@ async fn repeated_request_gets_the_first_response() {
         ("/tenants/acme/keys/first/rotation", json!({})),
     ] {
         let key = format!("\"{path}\"");
-        let first = post(&site, path, &key, &body).await;
+        let first = post(&api, path, &key, &body).await;
         assert_eq!(first.status, 201, "{first:?}");
-        let changes = site.world.directory.applied();
-        replayed(&first, &post(&site, path, &key, &body).await);
+        let changes = api.world.directory.applied();
+        replayed(&first, &post(&api, path, &key, &body).await);
         // The stored response does not change with time.
-        site.world.clock.advance(Duration::from_secs(1));
-        replayed(&first, &post(&site, path, &key, &body).await);
-        assert_eq!(site.world.directory.applied(), changes, "{path}");
+        api.world.clock.advance(Duration::from_secs(1));
+        replayed(&first, &post(&api, path, &key, &body).await);
+        assert_eq!(api.world.directory.applied(), changes, "{path}");
     }
-    site.world.clock.advance(Duration::from_hours(24));
-    let anew = post(&site, "/tenants", "\"/tenants\"", &json!({ "name": "y" })).await;
+    api.world.clock.advance(Duration::from_hours(24));
+    let anew = post(&api, "/tenants", "\"/tenants\"", &json!({ "name": "y" })).await;
     assert_eq!((anew.status.as_u16(), anew.field("idempotency-replayed")), (201, vec![]));
 }
 
 #[tokio::test]
 async fn repeated_request_on_a_deleted_entity_gets_its_response() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     let rotation = "/tenants/acme/keys/first/rotation";
     let first =
-        [post(&site, KEYS, "\"a\"", &json!({})).await, post(&site, rotation, "\"b\"", &json!({})).await];
+        [post(&api, KEYS, "\"a\"", &json!({})).await, post(&api, rotation, "\"b\"", &json!({})).await];
     assert_eq!(first.each_ref().map(|answer| answer.status.as_u16()), [201, 201]);
-    assert_eq!(site.delete("/tenants/acme/callers/shop").await.status, 204);
+    assert_eq!(api.delete("/tenants/acme/callers/shop").await.status, 204);
     let again =
-        [post(&site, KEYS, "\"a\"", &json!({})).await, post(&site, rotation, "\"b\"", &json!({})).await];
+        [post(&api, KEYS, "\"a\"", &json!({})).await, post(&api, rotation, "\"b\"", &json!({})).await];
     for (first, again) in first.iter().zip(&again) {
         replayed(first, again);
     }
-    refused(&post(&site, KEYS, "\"c\"", &json!({})).await, 404, "not-found", &[]);
+    refused(&post(&api, KEYS, "\"c\"", &json!({})).await, 404, "not-found", &[]);
 }
 
 /// The stored response is sealed and lost with the dropped key. The request is still not executed again.
 #[tokio::test]
 async fn unreadable_stored_response_is_409() {
-    let site = Site::new().await;
-    assert_eq!(post(&site, KEYS, "\"k\"", &json!({ "name": "example.com/x" })).await.status, 201);
-    let changes = site.world.directory.applied();
-    site.world.sealer.replace_keys(&Sealer::new(SealKey::new(2, &[9; 32])));
-    let again = post(&site, KEYS, "\"k\"", &json!({ "name": "example.com/x" })).await;
+    let api = AdminApi::new().await;
+    assert_eq!(post(&api, KEYS, "\"k\"", &json!({ "name": "example.com/x" })).await.status, 201);
+    let changes = api.world.directory.applied();
+    api.world.sealer.replace_keys(&Sealer::new(SealKey::new(2, &[9; 32])));
+    let again = post(&api, KEYS, "\"k\"", &json!({ "name": "example.com/x" })).await;
     assert_eq!((again.status.as_u16(), again.json()["code"].as_str()), (409, Some("conflict")));
-    assert_eq!(site.world.directory.applied(), changes);
+    assert_eq!(api.world.directory.applied(), changes);
 }
 
 #[tokio::test]
 async fn different_request_with_the_same_key_is_422() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     let body = json!({ "name": "example.com/x" });
-    assert_eq!(post(&site, KEYS, "\"1\"", &body).await.status, 201);
+    assert_eq!(post(&api, KEYS, "\"1\"", &body).await.status, 201);
     for (path, body) in [
         (KEYS, json!({ "name": "y" })),
         (KEYS, json!({})),
         ("/tenants", json!({ "name": "example.com/x" })),
         ("/tenants/acme/callers/shop/keys?", json!({ "name": "example.com/x" })),
     ] {
-        refused(&post(&site, path, "\"1\"", &body).await, 422, "unprocessable", &[]);
+        refused(&post(&api, path, "\"1\"", &body).await, 422, "unprocessable", &[]);
     }
     // Administrators do not share idempotency keys.
     let theirs = [("idempotency-key", "\"1\"")];
-    let other = site.ask(&site.operator, "POST", KEYS, &theirs, Some(&json!({ "name": "y" }))).await;
+    let other = api.ask(&api.operator, "POST", KEYS, &theirs, Some(&json!({ "name": "y" }))).await;
     assert_eq!((other.status.as_u16(), other.field("idempotency-replayed")), (201, vec![]));
 }
 
 #[tokio::test]
 async fn malformed_idempotency_key_is_400() {
-    let site = Site::new().await;
-    let before = site.world.directory.applied();
+    let api = AdminApi::new().await;
+    let before = api.world.directory.applied();
     for key in ["x", "\"\"", "\"x", "\"a\";b", "\"a\", \"b\"", &format!("\"{}\"", "x".repeat(256))] {
-        refused(&post(&site, KEYS, key, &json!({})).await, 400, "bad-request", &[]);
+        refused(&post(&api, KEYS, key, &json!({})).await, 400, "bad-request", &[]);
     }
     let two = [("idempotency-key", "\"a\""), ("idempotency-key", "\"a\"")];
-    refused(&site.ask(&site.owner, "POST", KEYS, &two, None).await, 400, "bad-request", &[]);
-    assert_eq!(site.world.directory.applied(), before);
+    refused(&api.ask(&api.owner, "POST", KEYS, &two, None).await, 400, "bad-request", &[]);
+    assert_eq!(api.world.directory.applied(), before);
 }
 
 #[tokio::test]
 async fn rejected_request_can_be_repeated() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     let wrong = json!({ "name": "", "kind": "operator" });
     let right = json!({ "name": "example.com/x", "kind": "operator" });
     let path = "/tenants/acme/callers";
-    refused(&post(&site, path, "\"1\"", &wrong).await, 422, "invalid-values", &["#/name"]);
-    site.world
+    refused(&post(&api, path, "\"1\"", &wrong).await, 422, "invalid-values", &["#/name"]);
+    api.world
         .registry
         .fail(Some("create_caller"), || portcullis::registry::RegistryError::Unavailable("gone".into()));
-    refused(&post(&site, path, "\"1\"", &right).await, 503, "unavailable", &[]);
-    site.world.registry.recover();
-    let made = post(&site, path, "\"1\"", &right).await;
+    refused(&post(&api, path, "\"1\"", &right).await, 503, "unavailable", &[]);
+    api.world.registry.recover();
+    let made = post(&api, path, "\"1\"", &right).await;
     assert_eq!((made.status.as_u16(), made.field("idempotency-replayed")), (201, vec![]));
 }
 
 #[tokio::test]
 async fn concurrent_request_with_the_same_key_is_409() {
-    let site = Arc::new(Site::new().await);
-    let held = site.world.registry.hold().await;
-    let asking = site.clone();
+    let api = Arc::new(AdminApi::new().await);
+    let held = api.world.registry.hold().await;
+    let asking = api.clone();
     let first = tokio::spawn(async move { post(&asking, KEYS, "\"1\"", &json!({})).await });
-    site.world.registry.arrived(1).await;
-    refused(&post(&site, KEYS, "\"1\"", &json!({})).await, 409, "conflict", &[]);
-    refused(&post(&site, KEYS, "\"1\"", &json!({ "name": "example.com/x" })).await, 409, "conflict", &[]);
-    let other = site.clone();
+    api.world.registry.arrived(1).await;
+    refused(&post(&api, KEYS, "\"1\"", &json!({})).await, 409, "conflict", &[]);
+    refused(&post(&api, KEYS, "\"1\"", &json!({ "name": "example.com/x" })).await, 409, "conflict", &[]);
+    let other = api.clone();
     let other = tokio::spawn(async move { post(&other, KEYS, "\"2\"", &json!({})).await });
     drop(held);
     let first = first.await.unwrap();
     assert_eq!((first.status.as_u16(), other.await.unwrap().status.as_u16()), (201, 201));
-    replayed(&first, &post(&site, KEYS, "\"1\"", &json!({})).await);
+    replayed(&first, &post(&api, KEYS, "\"1\"", &json!({})).await);
 }
 
 #[tokio::test]
 async fn one_of_twenty_concurrent_repeats_takes_effect() {
-    let site = Arc::new(Site::new().await);
+    let api = Arc::new(AdminApi::new().await);
     let all: Vec<_> = (0..20)
         .map(|_| {
-            let site = site.clone();
-            tokio::spawn(async move { post(&site, KEYS, "\"1\"", &json!({})).await })
+            let api = api.clone();
+            tokio::spawn(async move { post(&api, KEYS, "\"1\"", &json!({})).await })
         })
         .collect();
     let mut keys = Vec::new();
@@ -167,7 +167,7 @@ async fn one_of_twenty_concurrent_repeats_takes_effect() {
         }
     }
     assert!(!keys.is_empty() && keys.iter().all(|key| *key == keys[0]));
-    assert_eq!(listed(&site.get(KEYS).await.json(), "id").len(), 2);
+    assert_eq!(listed(&api.get(KEYS).await.json(), "id").len(), 2);
 }
 
 /// Stored responses are in the store and survive a restart.
@@ -182,11 +182,11 @@ async fn stored_response_survives_a_restart() {
         let store: Arc<dyn Registry> =
             Arc::new(Sqlite::open(&file, Arc::new(SystemClock::new())).await.unwrap());
         if start == 0 {
-            let site = Site::new().await;
-            for change in site.world.memory.changes(0, u32::MAX).await.unwrap() {
+            let api = AdminApi::new().await;
+            for change in api.world.memory.changes(0, u32::MAX).await.unwrap() {
                 store.execute(vec![repeated(change.entity)], &change.actor).await.unwrap();
             }
-            token = site.owner;
+            token = api.owner;
         }
         load(&*store, &world.directory).await.unwrap();
         let following = tokio::spawn(follow(store.clone(), world.directory.clone()));
@@ -204,8 +204,8 @@ async fn stored_response_survives_a_restart() {
         let list = server.send("GET", &path, &fields[..1], None).await;
         assert_eq!(listed(&list.json(), "id").len(), 2);
         if start == 1 {
-            let told = server.send("GET", "/admin/v1/changes?limit=1", &fields[..1], None).await;
-            assert_eq!(told.json()["items"][0]["hash"].as_str().unwrap().len(), 64, "a file chains them");
+            let page = server.send("GET", "/admin/v1/changes?limit=1", &fields[..1], None).await;
+            assert_eq!(page.json()["items"][0]["hash"].as_str().unwrap().len(), 64, "a file chains them");
         }
         following.abort();
     }

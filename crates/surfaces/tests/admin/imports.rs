@@ -12,13 +12,13 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{Site, refused, surface};
+use super::{AdminApi, refused, surface};
 use crate::management::{Answer, ManagedRegistry, Server};
 
 const LINES: (&str, &str) = ("content-type", "application/x-ndjson");
 const ROWS: (&str, &str) = ("content-type", "text/csv; charset=utf-8");
 
-impl Site {
+impl AdminApi {
     /// Starts the API with an owner as its only caller.
     pub async fn bare() -> Self {
         let world = ManagedRegistry::new();
@@ -62,15 +62,15 @@ impl Site {
 }
 
 /// Starts a gateway with entities of each kind and returns its export.
-async fn exported() -> (Site, String) {
-    let site = Site::new().await;
-    site.world.caller("acme", "boss", "boss", CallerKind::Operator).await;
-    site.world.signing("acme", "boss", |_| {}).await;
-    let uses = ["first", "owners-key"].map(|id| (id.parse().unwrap(), site.world.now()));
-    site.world.memory.record_last_used(&uses).await.unwrap();
-    let file = site.get("/export").await;
+async fn exported() -> (AdminApi, String) {
+    let api = AdminApi::new().await;
+    api.world.caller("acme", "boss", "boss", CallerKind::Operator).await;
+    api.world.signing("acme", "boss", |_| {}).await;
+    let uses = ["first", "owners-key"].map(|id| (id.parse().unwrap(), api.world.now()));
+    api.world.memory.record_last_used(&uses).await.unwrap();
+    let file = api.get("/export").await;
     assert_eq!(file.status, 200);
-    (site, file.text)
+    (api, file.text)
 }
 
 /// Returns the lines between the first and the last, except those of administrators.
@@ -85,7 +85,7 @@ fn inner(file: &str) -> Vec<&str> {
 
 #[tokio::test]
 async fn export_is_imported_without_administrators() {
-    let ((one, _), other) = (exported().await, Site::bare().await);
+    let ((one, _), other) = (exported().await, AdminApi::bare().await);
     let key = one.world.key("acme", "shop").await;
     let file = one.get("/export").await.text;
     let tried = other.import("/import?dry_run=true", &[LINES], &file).await;
@@ -95,10 +95,13 @@ async fn export_is_imported_without_administrators() {
 
     let imported = other.import("/import", &[LINES], &file).await;
     assert_eq!(imported.status, 200, "{imported:?}");
-    let told = imported.json();
-    assert_eq!((&told["counts"]["tenant"], &told["dry_run"]), (&json!(2), &json!(false)));
+    let report = imported.json();
+    assert_eq!((&report["counts"]["tenant"], &report["dry_run"]), (&json!(2), &json!(false)));
     // Left out: a tenant, three callers, three keys and the last use of one of them.
-    assert_eq!((&told["left_out"], told["seq"].as_u64()), (&json!(8), Some(one.world.directory.applied())));
+    assert_eq!(
+        (&report["skipped"], report["seq"].as_u64()),
+        (&json!(8), Some(one.world.directory.applied()))
+    );
     let back = other.get("/export").await.text;
     assert!(inner(&file).len() > 6);
     assert_eq!(inner(&back), inner(&file));
@@ -122,7 +125,7 @@ async fn error_names_its_line_and_nothing_is_imported() {
         lines[at] = line;
         joined(&lines)
     };
-    let other = Site::bare().await;
+    let other = AdminApi::bare().await;
     let before = other.changes().await;
     let broken = lines[at].replace(r#""tenant":"acme""#, r#""tenant":"nobody""#);
     let renamed = lines[at].replace("example.com/shop", "example.com/shoq");
@@ -154,7 +157,7 @@ async fn error_names_its_line_and_nothing_is_imported() {
 #[tokio::test]
 async fn repeated_import_with_idempotency_key_runs_once() {
     let (_, file) = exported().await;
-    let other = Site::bare().await;
+    let other = AdminApi::bare().await;
     let once = [LINES, ("idempotency-key", "\"1\"")];
     let tried = other.import("/import?dry_run=true", &[LINES, ("idempotency-key", "\"0\"")], &file).await;
     let again = other.import("/import?dry_run=true", &[LINES, ("idempotency-key", "\"0\"")], &file).await;
@@ -174,7 +177,7 @@ async fn repeated_import_with_idempotency_key_runs_once() {
 #[tokio::test]
 async fn imports_run_one_at_a_time_and_aborted_ones_leave_nothing() {
     let (_, file) = exported().await;
-    let other = Site::bare().await;
+    let other = AdminApi::bare().await;
     let before = other.changes().await;
     for path in ["/import", "/keys/import"] {
         let half = other.begin(path, &file).await;
@@ -203,34 +206,34 @@ async fn imports_run_one_at_a_time_and_aborted_ones_leave_nothing() {
 
 #[tokio::test]
 async fn import_requires_owner_type_and_size() {
-    let (site, file) = exported().await;
+    let (api, file) = exported().await;
     let row =
         json!({ "tenant": "acme", "caller": "shop", "name": "example.com/x", "digest": "00".repeat(32) })
             .to_string();
-    let before = site.changes().await;
+    let before = api.changes().await;
     for path in ["/import", "/keys/import"] {
-        for token in [&site.operator, &site.reader] {
+        for token in [&api.operator, &api.reader] {
             for file in [&file, &row] {
-                refused(&site.import_by(token, path, &[LINES], file).await, 403, "insufficient-role", &[]);
+                refused(&api.import_by(token, path, &[LINES], file).await, 403, "insufficient-role", &[]);
             }
         }
         let json = ("content-type", "application/json");
-        let answer = site.import(path, &[json], &row).await;
+        let answer = api.import(path, &[json], &row).await;
         refused(&answer, 415, "unsupported-media-type", &[]);
         assert!(answer.field("accept-post")[0].starts_with("application/x-ndjson"));
         let large = "x".repeat((1 << 20) + 1);
-        refused(&site.import(path, &[LINES], &large).await, 413, "content-too-large", &[]);
-        refused(&site.import(&format!("{path}?dry_run=1"), &[LINES], &row).await, 400, "bad-request", &[]);
+        refused(&api.import(path, &[LINES], &large).await, 413, "content-too-large", &[]);
+        refused(&api.import(&format!("{path}?dry_run=1"), &[LINES], &row).await, 400, "bad-request", &[]);
         let stale = [LINES, ("lock-token", "\"x\"")];
-        assert!(site.import(path, &stale, &row).await.status.is_client_error());
+        assert!(api.import(path, &stale, &row).await.status.is_client_error());
     }
-    refused(&site.import("/import", &[ROWS], &file).await, 415, "unsupported-media-type", &[]);
-    assert_eq!(site.changes().await, before);
+    refused(&api.import("/import", &[ROWS], &file).await, 415, "unsupported-media-type", &[]);
+    assert_eq!(api.changes().await, before);
 }
 
 #[tokio::test]
 async fn keys_of_another_gateway_are_imported_once() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     let digest =
         |key: &str| portcullis::signature::Hex::encode(&Sha256::digest(key).into()).as_str().to_owned();
     let line = |caller: &str, key: &str| {
@@ -238,37 +241,37 @@ async fn keys_of_another_gateway_are_imported_once() {
     };
     let once = [LINES, ("idempotency-key", "\"keys\"")];
     let file = format!("{}\n{}\n", line("shop", "old-key-1"), line("shop", "old-key-2"));
-    let first = site.import("/keys/import", &once, &file).await;
+    let first = api.import("/keys/import", &once, &file).await;
     let expected = json!({ "keys": 2, "callers": 0, "dry_run": false });
     assert_eq!((first.status.as_u16(), first.json()), (200, expected), "{first:?}");
-    let again = site.import("/keys/import", &once, &file).await;
+    let again = api.import("/keys/import", &once, &file).await;
     assert_eq!((again.text, again.headers["idempotency-replayed"].to_str().unwrap()), (first.text, "true"));
     for key in ["old-key-1", "old-key-2"] {
-        assert_eq!(site.world.directory.find(key).unwrap().caller().id.as_str(), "shop");
+        assert_eq!(api.world.directory.find(key).unwrap().caller().id.as_str(), "shop");
     }
 
-    let before = site.changes().await;
+    let before = api.changes().await;
     let wrong = format!("{}\n\n{}\n{{\n", line("nobody", "a"), line("shop", "old-key-1"));
-    let answer = site.import("/keys/import", &[LINES], &wrong).await;
+    let answer = api.import("/keys/import", &[LINES], &wrong).await;
     refused(&answer, 422, "invalid-values", &["#"]);
     assert_eq!(answer.json()["errors"][0]["line"], 4);
     let unfit = format!("{}\n\n{}\n", line("nobody", "a"), line("shop", "old-key-1"));
-    let answer = site.import("/keys/import", &[LINES], &unfit).await;
+    let answer = api.import("/keys/import", &[LINES], &unfit).await;
     refused(&answer, 422, "invalid-values", &["#/caller", "#/digest"]);
     let lines: Vec<_> =
         answer.json()["errors"].as_array().unwrap().iter().map(|it| it["line"].clone()).collect();
     assert_eq!(lines, [Value::from(1), Value::from(3)]);
     let boss = format!("tenant,caller,name,digest\nadministration,owner,x,{}\n", digest("boss"));
-    let answer = site.import("/keys/import", &[ROWS], &boss).await;
+    let answer = api.import("/keys/import", &[ROWS], &boss).await;
     refused(&answer, 422, "invalid-values", &["#/caller"]);
     let client = format!("tenant,caller,name,digest\nadministration,client,x,{}\n", digest("client"));
-    let answer = site.import("/keys/import?make_callers=true", &[ROWS], &client).await;
+    let answer = api.import("/keys/import?create_callers=true", &[ROWS], &client).await;
     refused(&answer, 422, "invalid-values", &["#/tenant"]);
-    assert_eq!(site.changes().await, before);
+    assert_eq!(api.changes().await, before);
 
     let rows = format!("tenant,caller,name,digest\nacme,new,x,{}\n", digest("old-key-3"));
-    refused(&site.import("/keys/import", &[ROWS], &rows).await, 422, "invalid-values", &["#/caller"]);
-    let made = site.import("/keys/import?make_callers=true", &[ROWS], &rows).await;
+    refused(&api.import("/keys/import", &[ROWS], &rows).await, 422, "invalid-values", &["#/caller"]);
+    let made = api.import("/keys/import?create_callers=true", &[ROWS], &rows).await;
     assert_eq!(made.json(), json!({ "keys": 1, "callers": 1, "dry_run": false }));
-    assert_eq!(site.world.directory.find("old-key-3").unwrap().caller().id.as_str(), "new");
+    assert_eq!(api.world.directory.find("old-key-3").unwrap().caller().id.as_str(), "new");
 }

@@ -36,7 +36,7 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 const ANY: (&str, &str) = ("if-match", "*");
 
 /// The API with an administrator of each role, and a tenant with a caller that has a key.
-struct Site {
+struct AdminApi {
     world: ManagedRegistry,
     server: Server,
     owner: String,
@@ -44,7 +44,7 @@ struct Site {
     reader: String,
 }
 
-impl Site {
+impl AdminApi {
     async fn new() -> Self {
         let world = ManagedRegistry::new();
         world.tenant("administration", None, 9).await;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use portcullis_surfaces::admin::description;
 use serde_json::{Value, json};
 
-use crate::Site;
+use crate::AdminApi;
 
 fn described() -> Value {
     serde_json::to_value(description()).unwrap()
@@ -17,12 +17,12 @@ fn members(value: &Value) -> BTreeSet<&str> {
 
 #[tokio::test]
 async fn every_path_has_its_described_methods() {
-    let (site, described) = (Site::new().await, described());
+    let (api, described) = (AdminApi::new().await, described());
     for (path, operations) in described["paths"].as_object().unwrap() {
         let rest = path.strip_prefix("/admin/v1").unwrap();
         let place = rest.split('/').map(|part| if part.starts_with('{') { "x" } else { part });
         let place: Vec<_> = place.collect();
-        let answer = site.ask(&site.owner, "TRACE", &place.join("/"), &[], None).await;
+        let answer = api.ask(&api.owner, "TRACE", &place.join("/"), &[], None).await;
         assert_eq!(answer.status, 405, "{path}");
         let allowed = answer.field("allow")[0].to_lowercase();
         let mut named = members(operations);
@@ -76,11 +76,11 @@ fn operation_ids_are_unique_and_references_resolve() {
 
 #[tokio::test]
 async fn created_plan_has_its_described_headers() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     let described = described();
     let created = described["paths"]["/admin/v1/plans/{plan}"]["put"]["responses"]["201"].clone();
     assert_eq!(members(&created["headers"]), ["ETag"].into());
-    let answer = site.send("PUT", "/plans/new", &[], json!({ "limits": [] })).await;
+    let answer = api.send("PUT", "/plans/new", &[], json!({ "limits": [] })).await;
     assert_eq!((answer.status.as_u16(), answer.field("etag").len()), (201, 1));
     assert!(answer.field("location").is_empty() && answer.field("idempotency-replayed").is_empty());
 }
@@ -88,8 +88,8 @@ async fn created_plan_has_its_described_headers() {
 /// A browser that opens the page has no key to send.
 #[tokio::test]
 async fn only_the_description_needs_no_key() {
-    let site = Site::new().await;
-    let get = async |path: &str| site.server.send("GET", &format!("/admin/v1{path}"), &[], None).await;
+    let api = AdminApi::new().await;
+    let get = async |path: &str| api.server.send("GET", &format!("/admin/v1{path}"), &[], None).await;
     assert_eq!(get("/docs/admin.json").await.json(), described());
     assert!(get("/docs/").await.text.contains("swagger"));
     assert!(get("/docs/swagger-initializer.js").await.text.contains("\"admin.json\""));

@@ -3,13 +3,13 @@
 use portcullis::model::{CallerKind, Status};
 use serde_json::{Value, json};
 
-use super::{Site, listed, refused};
+use super::{AdminApi, listed, refused};
 
 /// Reads all pages of a list and returns the ids.
-async fn all(site: &Site, path: &str, limit: u32) -> Vec<String> {
+async fn all(api: &AdminApi, path: &str, limit: u32) -> Vec<String> {
     let (mut found, mut target) = (Vec::new(), format!("{path}?limit={limit}"));
     loop {
-        let page = site.get(&target).await;
+        let page = api.get(&target).await;
         assert_eq!(page.status, 200, "{page:?}");
         let items = page.json();
         assert!(items["items"].as_array().unwrap().len() <= limit as usize);
@@ -25,13 +25,13 @@ async fn all(site: &Site, path: &str, limit: u32) -> Vec<String> {
 
 #[tokio::test]
 async fn pages_follow_each_other_without_gap_or_overlap() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     for at in 0..8 {
         let name = format!("t{at}");
-        site.world.tenant(&name, None, 9).await;
-        site.world.plan(&name, 1, 1).await;
-        site.world.caller("acme", &format!("c{at}"), &name, CallerKind::Operator).await;
-        site.world.key("acme", "shop").await;
+        api.world.tenant(&name, None, 9).await;
+        api.world.plan(&name, 1, 1).await;
+        api.world.caller("acme", &format!("c{at}"), &name, CallerKind::Operator).await;
+        api.world.key("acme", "shop").await;
     }
     for (path, count) in [
         ("/tenants", 10),
@@ -39,53 +39,53 @@ async fn pages_follow_each_other_without_gap_or_overlap() {
         ("/tenants/acme/callers", 9),
         ("/tenants/acme/callers/shop/keys", 9),
     ] {
-        let whole = all(&site, path, 500).await;
+        let whole = all(&api, path, 500).await;
         assert_eq!(whole.len(), count, "{path}");
         assert!(whole.is_sorted());
         for limit in [1, 2, 3, 9] {
-            assert_eq!(all(&site, path, limit).await, whole, "{path} {limit}");
+            assert_eq!(all(&api, path, limit).await, whole, "{path} {limit}");
         }
     }
-    let routes = site.get("/routes?limit=1").await.json();
+    let routes = api.get("/routes?limit=1").await.json();
     assert_eq!((listed(&routes, "name"), &routes["next"]), (vec!["orders"], &json!("orders")));
-    let routes = site.get("/routes?after=orders").await.json();
+    let routes = api.get("/routes?after=orders").await.json();
     assert_eq!((listed(&routes, "name"), &routes["next"]), (vec!["api"], &Value::Null));
 }
 
 #[tokio::test]
 async fn changes_between_pages_shift_nothing() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     for at in 0..6 {
-        site.world.caller("acme", &format!("c{at}"), &format!("n{at}"), CallerKind::Operator).await;
+        api.world.caller("acme", &format!("c{at}"), &format!("n{at}"), CallerKind::Operator).await;
     }
     let path = "/tenants/acme/callers";
-    let first = site.get(&format!("{path}?limit=3")).await.json();
+    let first = api.get(&format!("{path}?limit=3")).await.json();
     assert_eq!(listed(&first, "id"), ["c0", "c1", "c2"]);
     // The last caller of the page is deleted; one before it and one after it are created.
-    assert_eq!(site.delete(&format!("{path}/c2")).await.status, 204);
+    assert_eq!(api.delete(&format!("{path}/c2")).await.status, 204);
     for id in ["a", "c3a"] {
-        site.world.caller("acme", id, id, CallerKind::Operator).await;
+        api.world.caller("acme", id, id, CallerKind::Operator).await;
     }
     let next = first["next"].as_str().unwrap();
-    let second = site.get(&format!("{path}?limit=3&after={next}")).await.json();
+    let second = api.get(&format!("{path}?limit=3&after={next}")).await.json();
     assert_eq!(listed(&second, "id"), ["c3", "c3a", "c4"]);
 }
 
 #[tokio::test]
 async fn list_matches_its_filter() {
-    let site = Site::new().await;
-    site.world.tenant("blue", None, 9).await;
-    site.world.lapse("blue").await;
+    let api = AdminApi::new().await;
+    api.world.tenant("blue", None, 9).await;
+    api.world.lapse("blue").await;
     let plan = Some("demo".parse().unwrap());
-    site.world.caller_on("acme", "till", "till & shop", CallerKind::Operator, plan).await;
+    api.world.caller_on("acme", "till", "till & shop", CallerKind::Operator, plan).await;
     let disabled = json!({ "status": "disabled" });
-    assert_eq!(site.patch("/tenants/acme/callers/till", disabled).await.status, 200);
-    assert_eq!(site.world.stored("acme", "till").await.status, Status::Disabled);
+    assert_eq!(api.patch("/tenants/acme/callers/till", disabled).await.status, 200);
+    assert_eq!(api.world.stored("acme", "till").await.status, Status::Disabled);
     for (path, expected) in [
         ("/tenants?name=acme", &["acme"][..]),
-        ("/tenants?standing=lapsed", &["blue"]),
-        ("/tenants?standing=active", &["acme", "administration"]),
-        ("/tenants?standing=active&name=blue", &[]),
+        ("/tenants?subscription=lapsed", &["blue"]),
+        ("/tenants?subscription=active", &["acme", "administration"]),
+        ("/tenants?subscription=active&name=blue", &[]),
         ("/tenants/acme/callers?kind=operator", &["till"]),
         ("/tenants/acme/callers?kind=app", &[]),
         ("/tenants/acme/callers?name=till+%26%20shop", &["till"]),
@@ -93,13 +93,13 @@ async fn list_matches_its_filter() {
         ("/tenants/acme/callers?plan=demo", &["till"]),
         ("/tenants/acme/callers?plan=other", &[]),
     ] {
-        assert_eq!(listed(&site.get(path).await.json(), "id"), expected, "{path}");
+        assert_eq!(listed(&api.get(path).await.json(), "id"), expected, "{path}");
     }
 }
 
 #[tokio::test]
 async fn unknown_repeated_or_misplaced_parameter_is_400() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     for (path, named) in [
         ("/tenants?nam=x", "nam"),
         ("/tenants?name=x&name=y", "name"),
@@ -108,7 +108,7 @@ async fn unknown_repeated_or_misplaced_parameter_is_400() {
         ("/tenants?limit=x", "limit"),
         ("/tenants?after=a%20b", "after"),
         ("/tenants?after=", "after"),
-        ("/tenants?standing=unpaid", "standing"),
+        ("/tenants?subscription=unpaid", "subscription"),
         ("/tenants/acme?x=1", "x"),
         ("/tenants/acme/callers?kind=robot", "kind"),
         ("/tenants/acme/callers?status=on", "status"),
@@ -119,18 +119,18 @@ async fn unknown_repeated_or_misplaced_parameter_is_400() {
         ("/routes?after=none", "after"),
         ("/status?x", "x"),
     ] {
-        let answer = site.get(path).await;
+        let answer = api.get(path).await;
         refused(&answer, 400, "bad-request", &[]);
         assert!(answer.json()["detail"].as_str().unwrap().contains(named), "{answer:?}");
     }
-    refused(&site.delete("/tenants/acme/keys/first?wait=61").await, 400, "bad-request", &[]);
-    refused(&site.delete("/tenants/acme/keys/first?wiat=1").await, 400, "bad-request", &[]);
-    refused(&site.post("/tenants?x=1", json!({ "name": "example.com/x" })).await, 400, "bad-request", &[]);
+    refused(&api.delete("/tenants/acme/keys/first?wait=61").await, 400, "bad-request", &[]);
+    refused(&api.delete("/tenants/acme/keys/first?wiat=1").await, 400, "bad-request", &[]);
+    refused(&api.post("/tenants?x=1", json!({ "name": "example.com/x" })).await, 400, "bad-request", &[]);
 }
 
 #[tokio::test]
 async fn current_etag_is_304() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     for path in [
         "/tenants/acme",
         "/tenants/acme/callers/shop",
@@ -138,42 +138,42 @@ async fn current_etag_is_304() {
         "/plans/demo",
         "/routes/orders",
     ] {
-        let read = site.get(path).await;
+        let read = api.get(path).await;
         let tag = read.field("etag")[0];
         for known in [tag, "*", &format!("\"x\", W/{tag}")] {
-            let again = site.ask(&site.reader, "GET", path, &[("if-none-match", known)], None).await;
+            let again = api.ask(&api.reader, "GET", path, &[("if-none-match", known)], None).await;
             assert_eq!((again.status.as_u16(), &*again.text), (304, ""), "{path}");
             assert_eq!(again.field("etag"), [tag]);
         }
-        let other = site.ask(&site.reader, "GET", path, &[("if-none-match", "\"x\"")], None).await;
+        let other = api.ask(&api.reader, "GET", path, &[("if-none-match", "\"x\"")], None).await;
         assert_eq!((other.status.as_u16(), &other.text), (200, &read.text));
-        let head = site.ask(&site.reader, "HEAD", path, &[], None).await;
+        let head = api.ask(&api.reader, "HEAD", path, &[], None).await;
         assert_eq!((head.status.as_u16(), &*head.text, head.field("etag")), (200, "", vec![tag]));
     }
 }
 
 #[tokio::test]
 async fn status_names_the_caller_and_the_store() {
-    let site = Site::new().await;
-    let status = site.get("/status").await.json();
+    let api = AdminApi::new().await;
+    let status = api.get("/status").await.json();
     let caller = json!({ "id": "owner", "name": "owner", "role": "owner", "key": "owners-key" });
     assert_eq!(status["caller"], caller);
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!(status["applied"], site.world.directory.applied());
+    assert_eq!(status["applied_change"], api.world.directory.applied());
     assert_eq!(status["store"], "available");
-    site.world.registry.fail(None, || portcullis::registry::RegistryError::Unavailable("gone".into()));
-    assert_eq!(site.get("/status").await.json()["store"], "unavailable");
+    api.world.registry.fail(None, || portcullis::registry::RegistryError::Unavailable("gone".into()));
+    assert_eq!(api.get("/status").await.json()["store"], "unavailable");
 }
 
 #[tokio::test]
 async fn routes_are_returned_as_configured() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     let route = json!({
         "name": "orders", "host": null, "path": "/orders", "methods": ["GET"], "upstream": "up",
         "surface": null, "policies": ["api_key", "lock"],
     });
-    assert_eq!(site.get("/routes/orders").await.json(), route);
-    assert_eq!(site.get("/routes").await.json()["items"][0], route);
-    refused(&site.get("/routes/none").await, 404, "not-found", &[]);
-    refused(&site.post("/routes", json!({})).await, 405, "method-not-allowed", &[]);
+    assert_eq!(api.get("/routes/orders").await.json(), route);
+    assert_eq!(api.get("/routes").await.json()["items"][0], route);
+    refused(&api.get("/routes/none").await, 404, "not-found", &[]);
+    refused(&api.post("/routes", json!({})).await, 405, "method-not-allowed", &[]);
 }

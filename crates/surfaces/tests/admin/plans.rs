@@ -3,7 +3,7 @@
 use portcullis::registry::Registry;
 use serde_json::{Value, json};
 
-use super::{ANY, Site, refused};
+use super::{ANY, AdminApi, refused};
 
 fn limit(name: &str, quota: u32) -> Value {
     json!({ "name": name, "quota": quota, "window": 60 })
@@ -11,82 +11,77 @@ fn limit(name: &str, quota: u32) -> Value {
 
 #[tokio::test]
 async fn plan_is_put_read_replaced_and_deleted() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     let body = json!({ "limits": [limit("minute", 10), {
         "name": "hour", "quota": 100, "window": 3600, "promise": "ceiling",
     }] });
-    let made = site.send("PUT", "/plans/gold", &[], body.clone()).await;
+    let made = api.send("PUT", "/plans/gold", &[], body.clone()).await;
     let document = json!({ "id": "gold", "limits": [
         { "name": "minute", "quota": 10, "window": 60, "burst": 10, "promise": "average" },
         { "name": "hour", "quota": 100, "window": 3600, "burst": 50, "promise": "ceiling" },
     ] });
     assert_eq!((made.status.as_u16(), made.json()), (201, document.clone()));
     let tag = made.field("etag")[0].to_owned();
-    let read = site.get("/plans/gold").await;
+    let read = api.get("/plans/gold").await;
     assert_eq!((read.json(), read.field("etag")), (document.clone(), vec![&*tag]));
 
     // A plan can be put as it was read.
-    let same = site.send("PUT", "/plans/gold", &[("if-match", &tag)], document).await;
+    let same = api.send("PUT", "/plans/gold", &[("if-match", &tag)], document).await;
     assert_eq!((same.status.as_u16(), same.field("etag")), (200, vec![&*tag]));
     let other = json!({ "limits": [] });
-    let replaced = site.send("PUT", "/plans/gold", &[("if-match", &tag)], other.clone()).await;
+    let replaced = api.send("PUT", "/plans/gold", &[("if-match", &tag)], other.clone()).await;
     assert_eq!((replaced.status.as_u16(), replaced.json()["limits"].clone()), (200, json!([])));
-    let stale = site.send("PUT", "/plans/gold", &[("if-match", &tag)], body).await;
+    let stale = api.send("PUT", "/plans/gold", &[("if-match", &tag)], body).await;
     refused(&stale, 412, "precondition-failed", &[]);
-    let stale = site.ask(&site.owner, "DELETE", "/plans/gold", &[("if-match", &tag)], None).await;
+    let stale = api.ask(&api.owner, "DELETE", "/plans/gold", &[("if-match", &tag)], None).await;
     refused(&stale, 412, "precondition-failed", &[]);
     let tag = replaced.field("etag")[0];
-    assert_eq!(site.ask(&site.owner, "DELETE", "/plans/gold", &[("if-match", tag)], None).await.status, 204);
-    refused(&site.get("/plans/gold").await, 404, "not-found", &[]);
+    assert_eq!(api.ask(&api.owner, "DELETE", "/plans/gold", &[("if-match", tag)], None).await.status, 204);
+    refused(&api.get("/plans/gold").await, 404, "not-found", &[]);
 }
 
 #[tokio::test]
 async fn plan_replacement_requires_a_precondition() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     let body = || json!({ "limits": [] });
-    refused(&site.send("PUT", "/plans/demo", &[], body()).await, 428, "precondition-required", &[]);
+    refused(&api.send("PUT", "/plans/demo", &[], body()).await, 428, "precondition-required", &[]);
     let only_new = [("if-none-match", "*")];
-    refused(&site.send("PUT", "/plans/demo", &only_new, body()).await, 412, "precondition-failed", &[]);
-    refused(&site.send("PUT", "/plans/new", &[ANY], body()).await, 412, "precondition-failed", &[]);
-    assert_eq!(site.send("PUT", "/plans/new", &only_new, body()).await.status, 201);
-    refused(
-        &site.ask(&site.owner, "DELETE", "/plans/new", &[], None).await,
-        428,
-        "precondition-required",
-        &[],
-    );
+    refused(&api.send("PUT", "/plans/demo", &only_new, body()).await, 412, "precondition-failed", &[]);
+    refused(&api.send("PUT", "/plans/new", &[ANY], body()).await, 412, "precondition-failed", &[]);
+    assert_eq!(api.send("PUT", "/plans/new", &only_new, body()).await.status, 201);
+    refused(&api.ask(&api.owner, "DELETE", "/plans/new", &[], None).await, 428, "precondition-required", &[]);
 }
 
 #[tokio::test]
 async fn configured_plan_is_read_only() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     let body = json!({ "limits": [limit("minute", 10)] });
-    let created = site.send("PUT", "/plans/configured", &[], body.clone()).await;
+    let created = api.send("PUT", "/plans/configured", &[], body.clone()).await;
     refused(&created, 409, "conflict", &[]);
     assert!(created.text.contains("configuration file gateway.toml"), "{}", created.text);
-    site.world.plan("configured", 10, 60).await;
-    let made = site.world.registry.plan(&"configured".parse().unwrap()).await.unwrap();
+    api.world.plan("configured", 10, 60).await;
+    let made = api.world.registry.plan(&"configured".parse().unwrap()).await.unwrap();
     for fields in [&[][..], &[ANY], &[("if-none-match", "*")]] {
-        refused(&site.send("PUT", "/plans/configured", fields, body.clone()).await, 409, "conflict", &[]);
+        refused(&api.send("PUT", "/plans/configured", fields, body.clone()).await, 409, "conflict", &[]);
     }
-    refused(&site.delete("/plans/configured").await, 409, "conflict", &[]);
-    assert_eq!(site.world.registry.plan(&"configured".parse().unwrap()).await.unwrap(), made);
-    assert_eq!(site.send("PUT", "/plans/other", &[], body).await.status, 201);
+    refused(&api.delete("/plans/configured").await, 409, "conflict", &[]);
+    assert_eq!(api.world.registry.plan(&"configured".parse().unwrap()).await.unwrap(), made);
+    assert_eq!(api.send("PUT", "/plans/other", &[], body).await.status, 201);
 }
 
 #[tokio::test]
 async fn plan_in_use_cannot_be_deleted() {
-    let site = Site::new().await;
-    assert_eq!(site.patch("/tenants/acme/callers/shop", json!({ "plan": "demo" })).await.status, 200);
-    refused(&site.delete("/plans/demo").await, 409, "conflict", &[]);
-    assert_eq!(site.patch("/tenants/acme/callers/shop", json!({ "plan": null })).await.status, 200);
-    assert_eq!(site.delete("/plans/demo").await.status, 204);
+    let api = AdminApi::new().await;
+    assert_eq!(api.patch("/tenants/acme/callers/shop", json!({ "plan": "demo" })).await.status, 200);
+    refused(&api.delete("/plans/demo").await, 409, "conflict", &[]);
+    assert_eq!(api.patch("/tenants/acme/callers/shop", json!({ "plan": null })).await.status, 200);
+    assert_eq!(api.delete("/plans/demo").await.status, 204);
 }
 
 #[tokio::test]
 async fn plan_error_has_its_pointer() {
-    let site = Site::new().await;
-    let put = |body: Value| site.send("PUT", "/plans/new", &[], body);
+    let api = AdminApi::new().await;
+    let put = |body: Value| api.send("PUT", "/plans/new", &[], body);
     for (body, places) in [
         (json!({ "limits": [limit("a", 0)] }), &["#/limits/0/quota"][..]),
         (json!({ "limits": [limit("a", 1), limit("a", 1)] }), &["#/limits/1/name"]),
@@ -116,5 +111,5 @@ async fn plan_error_has_its_pointer() {
     ] {
         refused(&put(body).await, 400, "invalid-shape", &[place]);
     }
-    refused(&site.send("PUT", "/plans/a%20b", &[], json!({ "limits": [] })).await, 404, "not-found", &[]);
+    refused(&api.send("PUT", "/plans/a%20b", &[], json!({ "limits": [] })).await, 404, "not-found", &[]);
 }

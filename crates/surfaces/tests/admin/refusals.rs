@@ -6,17 +6,17 @@ use portcullis::{
 };
 use serde_json::json;
 
-use super::{ANY, Site, refused};
+use super::{ANY, AdminApi, refused};
 
 #[tokio::test]
 async fn only_an_active_administrator_key_is_admitted() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     let ended =
-        site.world.key_with("administration", "owner", |key| key.not_after = Some(site.world.now())).await;
-    let disabled = site.world.key_with("administration", "owner", |key| key.status = Status::Disabled).await;
-    let client = site.world.key("acme", "shop").await;
-    site.world.caller("acme", "boss", "boss", CallerKind::Operator).await;
-    let operator = site.world.key("acme", "boss").await;
+        api.world.key_with("administration", "owner", |key| key.not_after = Some(api.world.now())).await;
+    let disabled = api.world.key_with("administration", "owner", |key| key.status = Status::Disabled).await;
+    let client = api.world.key("acme", "shop").await;
+    api.world.caller("acme", "boss", "boss", CallerKind::Operator).await;
+    let operator = api.world.key("acme", "boss").await;
     let foreign = GeneratedKey::generate(&KeyPrefix::default());
     for (token, status, code) in [
         ("x", 401, "credential-malformed"),
@@ -27,25 +27,25 @@ async fn only_an_active_administrator_key_is_admitted() {
         (&operator, 403, "caller-kind-not-allowed"),
     ] {
         for path in ["/status", "/tenants", "/nothing/here"] {
-            let answer = site.ask(token, "GET", path, &[], None).await;
+            let answer = api.ask(token, "GET", path, &[], None).await;
             refused(&answer, status, code, &[]);
             if status == 401 {
                 assert_eq!(answer.field("www-authenticate"), [r#"Bearer realm="admin""#]);
             }
         }
     }
-    let own_field = [("x-api-key", &*site.owner)];
-    let answer = site.server.send("GET", "/admin/v1/status", &own_field, None).await;
+    let own_field = [("x-api-key", &*api.owner)];
+    let answer = api.server.send("GET", "/admin/v1/status", &own_field, None).await;
     refused(&answer, 401, "credential-missing", &[]);
-    let twice = [("authorization", &*format!("Bearer {}", site.owner))];
-    refused(&site.ask(&site.owner, "GET", "/status", &twice, None).await, 400, "bad-request", &[]);
+    let twice = [("authorization", &*format!("Bearer {}", api.owner))];
+    refused(&api.ask(&api.owner, "GET", "/status", &twice, None).await, 400, "bad-request", &[]);
 }
 
 #[tokio::test]
 async fn guessing_address_is_locked_out_and_others_are_not() {
-    let site = Site::new().await;
-    let guessing = site.server.at("127.0.0.7");
-    let bearer = format!("Bearer {}", site.owner);
+    let api = AdminApi::new().await;
+    let guessing = api.server.at("127.0.0.7");
+    let bearer = format!("Bearer {}", api.owner);
     for _ in 0..10 {
         let guess = format!("Bearer {}", GeneratedKey::generate(&KeyPrefix::default()).expose());
         let answer = guessing.send("GET", "/admin/v1/status", &[("authorization", &guess)], None).await;
@@ -54,7 +54,7 @@ async fn guessing_address_is_locked_out_and_others_are_not() {
     let answer = guessing.send("GET", "/admin/v1/status", &[("authorization", "Bearer guess")], None).await;
     refused(&answer, 403, "lockout", &[]);
     assert_eq!(answer.field("retry-after"), ["60"]);
-    assert_eq!(site.get("/status").await.status, 200);
+    assert_eq!(api.get("/status").await.status, 200);
     // Wrong keys from the same address do not lock out an administrator.
     let answer = guessing.send("GET", "/admin/v1/status", &[("authorization", &bearer)], None).await;
     assert_eq!(answer.status, 200);
@@ -62,22 +62,22 @@ async fn guessing_address_is_locked_out_and_others_are_not() {
 
 #[tokio::test]
 async fn administrator_is_limited_by_its_plan() {
-    let site = Site::new().await;
-    let plan = site.world.plan("two", 2, 60).await;
+    let api = AdminApi::new().await;
+    let plan = api.world.plan("two", 2, 60).await;
     let kind = CallerKind::Administrator(portcullis::model::Role::ReadOnly);
-    site.world.caller_on("administration", "robot", "robot", kind, Some(plan)).await;
-    let token = site.world.key("administration", "robot").await;
+    api.world.caller_on("administration", "robot", "robot", kind, Some(plan)).await;
+    let token = api.world.key("administration", "robot").await;
     for left in ["1", "0"] {
-        let answer = site.ask(&token, "GET", "/status", &[], None).await;
+        let answer = api.ask(&token, "GET", "/status", &[], None).await;
         assert_eq!(answer.status, 200);
         assert!(answer.field("ratelimit")[0].contains(&format!("r={left}")), "{answer:?}");
     }
-    refused(&site.ask(&token, "GET", "/status", &[], None).await, 429, "rate-limited", &[]);
+    refused(&api.ask(&token, "GET", "/status", &[], None).await, 429, "rate-limited", &[]);
 }
 
 #[tokio::test]
 async fn missing_path_is_404_and_405_lists_methods() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     for path in [
         "/",
         "/tenants/",
@@ -92,7 +92,7 @@ async fn missing_path_is_404_and_405_lists_methods() {
         "/locks/none",
         "/locks/x/y",
     ] {
-        refused(&site.get(path).await, 404, "not-found", &[]);
+        refused(&api.get(path).await, 404, "not-found", &[]);
     }
     for (method, path, allow) in [
         ("PUT", "/tenants", "GET, HEAD, POST"),
@@ -106,22 +106,22 @@ async fn missing_path_is_404_and_405_lists_methods() {
         ("GET", "/locks/held/refresh", "POST"),
         ("POST", "/status", "GET, HEAD"),
     ] {
-        let answer = site.ask(&site.owner, method, path, &[ANY], None).await;
+        let answer = api.ask(&api.owner, method, path, &[ANY], None).await;
         refused(&answer, 405, "method-not-allowed", &[]);
         assert_eq!(answer.field("allow"), [allow]);
     }
-    let answer = site.ask(&site.owner, "GET", "/status", &[("accept", "text/html")], None).await;
+    let answer = api.ask(&api.owner, "GET", "/status", &[("accept", "text/html")], None).await;
     refused(&answer, 406, "not-acceptable", &[]);
 }
 
 #[tokio::test]
 async fn store_failure_is_503_or_500_without_the_reason() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     for (failure, status, code) in [
         ((|| RegistryError::Unavailable("disk hunter2".into())) as fn() -> RegistryError, 503, "unavailable"),
         (|| RegistryError::Corrupt("row hunter2".into()), 500, "internal"),
     ] {
-        site.world.registry.fail(None, failure);
+        api.world.registry.fail(None, failure);
         for (method, path, body) in [
             ("GET", "/tenants", None),
             ("GET", "/tenants/acme", None),
@@ -150,7 +150,7 @@ async fn store_failure_is_503_or_500_without_the_reason() {
             ("DELETE", "/locks/held", None),
             ("POST", "/locks", Some(json!({ "target": { "caller": "shop" }, "reason": "x" }))),
         ] {
-            let answer = site.ask(&site.owner, method, path, &[ANY], body.as_ref()).await;
+            let answer = api.ask(&api.owner, method, path, &[ANY], body.as_ref()).await;
             refused(&answer, status, code, &[]);
             assert!(!answer.text.contains("hunter2"), "{answer:?}");
             let expected: &[&str] = if status == 503 { &["5"] } else { &[] };
@@ -168,23 +168,54 @@ async fn store_failure_is_503_or_500_without_the_reason() {
             ("delete_credential", "DELETE", "/tenants/acme/keys/first", None),
             ("last_uses", "GET", "/tenants/acme/keys/first", None),
         ] {
-            site.world.registry.fail(Some(command), failure);
-            let answer = site.ask(&site.owner, method, path, &[ANY], body.as_ref()).await;
+            api.world.registry.fail(Some(command), failure);
+            let answer = api.ask(&api.owner, method, path, &[ANY], body.as_ref()).await;
             refused(&answer, status, code, &[]);
         }
     }
-    site.world.registry.recover();
-    assert_eq!(site.world.stored("acme", "shop").await.revision, 1);
+    api.world.registry.recover();
+    assert_eq!(api.world.stored("acme", "shop").await.revision, 1);
 }
 
 #[tokio::test]
 async fn locked_caller_is_unchanged_but_its_keys_are_revocable() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     let target = LockTarget::Caller("shop".parse().unwrap());
-    site.world.lock(target, LockedRequests::Writes, std::time::Duration::from_secs(90)).await;
-    let patched = site.patch("/tenants/acme/callers/shop", json!({ "name": "example.com/x" })).await;
+    api.world.lock(target, LockedRequests::Writes, std::time::Duration::from_secs(90)).await;
+    let patched = api.patch("/tenants/acme/callers/shop", json!({ "name": "example.com/x" })).await;
     refused(&patched, 423, "locked", &[]);
     assert_eq!(patched.field("retry-after"), ["90"]);
-    refused(&site.delete("/tenants/acme/callers/shop").await, 423, "locked", &[]);
-    assert_eq!(site.delete("/tenants/acme/keys/first").await.status, 204);
+    refused(&api.delete("/tenants/acme/callers/shop").await, 423, "locked", &[]);
+    assert_eq!(api.delete("/tenants/acme/keys/first").await.status, 204);
+}
+
+#[tokio::test]
+async fn earlier_name_is_rejected_with_the_present_one() {
+    let api = AdminApi::new().await;
+    let lock = |name: &str| json!({ "target": { "caller": "shop" }, "reason": "x", name: 30 });
+    let tenant = |name: &str| json!({ "name": "example.com/x", name: "lapsed" });
+    for (method, path, body, old, present) in [
+        ("POST", "/tenants", Some(tenant("standing")), "standing", "subscription"),
+        ("PATCH", "/tenants/acme", Some(tenant("standing")), "standing", "subscription"),
+        ("GET", "/tenants?standing=lapsed", None, "standing", "subscription"),
+        ("POST", "/locks", Some(lock("covers")), "covers", "deny"),
+        ("POST", "/locks", Some(lock("lasts")), "lasts", "duration"),
+        ("POST", "/keys/import?make_callers=true", None, "make_callers", "create_callers"),
+    ] {
+        let answer = api.ask(&api.owner, method, path, &[ANY], body.as_ref()).await;
+        let renamed = format!("has been renamed to {present}");
+        if body.is_some() {
+            refused(&answer, 400, "invalid-shape", &[&format!("#/{old}")]);
+            let errors = answer.json()["errors"][0]["detail"].as_str().unwrap().to_owned();
+            assert_eq!(errors, format!("the member {renamed}"), "{method} {path}");
+        } else {
+            refused(&answer, 400, "bad-request", &[]);
+            let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+            assert_eq!(detail, format!("The parameter {old} {renamed}."), "{method} {path}");
+        }
+    }
+    // A name that was renamed elsewhere is unknown here.
+    let answer = api.patch("/tenants/acme/callers/shop", json!({ "standing": "lapsed" })).await;
+    let detail = answer.json()["errors"][0]["detail"].as_str().unwrap().to_owned();
+    assert!(detail.starts_with("the member is unknown"), "{detail}");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use portcullis_surfaces::admin::description;
 use serde_json::{Value, json};
 
-use super::Site;
+use super::AdminApi;
 use crate::management::pending_request::{Case, Loss};
 
 const ASKING: &str = "asking";
@@ -13,26 +13,26 @@ const ADMINISTRATION: &str = "administration";
 
 /// The API with a second key of the owner, and with the id and the token of a lock.
 struct Setup {
-    site: Site,
+    api: AdminApi,
     key: String,
     lock: (String, String),
 }
 
 async fn setup() -> Setup {
-    let site = Site::new().await;
-    let key = site.world.key_with(ADMINISTRATION, "owner", |key| key.id = ASKING.parse().unwrap()).await;
-    site.world.tenant("empty", None, 1).await;
-    site.world.plan("unused", 1, 1).await;
+    let api = AdminApi::new().await;
+    let key = api.world.key_with(ADMINISTRATION, "owner", |key| key.id = ASKING.parse().unwrap()).await;
+    api.world.tenant("empty", None, 1).await;
+    api.world.plan("unused", 1, 1).await;
     let lock = json!({ "target": { "resource": "/orders/mine" }, "reason": "a test" });
-    let made = site.post("/locks", lock).await.json();
+    let made = api.post("/locks", lock).await.json();
     let text = |name: &str| made[name].as_str().unwrap().to_owned();
-    Setup { lock: (text("id"), text("token")), site, key }
+    Setup { lock: (text("id"), text("token")), api, key }
 }
 
 /// Returns the export of an empty registry.
 async fn empty_file() -> String {
-    let site = Site::bare().await;
-    site.get("/export").await.text
+    let api = AdminApi::bare().await;
+    api.get("/export").await.text
 }
 
 /// Returns a successful request for an operation. Panics for an unknown operation, so that each has a case.
@@ -75,7 +75,7 @@ fn case(setup: &Setup, operation: &str, key: &str, file: &str) -> Case {
         "read_lock" => ("GET", "/locks/held", None),
         "delete_lock" => ("DELETE", "/locks/held", None),
         "refresh_lock" => {
-            let refresh = body(json!({ "lasts": 90 }));
+            let refresh = body(json!({ "duration": 90 }));
             let case = Case::new("POST", format!("/admin/v1/locks/{lock}/refresh"), refresh);
             let case = case.field("authorization", format!("Bearer {key}"));
             return case.field("lock-token", &**token).field("content-type", "application/json");
@@ -113,10 +113,10 @@ async fn key_revoked_after_admission_denies_every_operation() {
     let file = empty_file().await;
     for operation in operations() {
         let setup = setup().await;
-        let Setup { site, key, .. } = &setup;
+        let Setup { api, key, .. } = &setup;
         let asked = case(&setup, &operation, key, &file);
-        site.world.assert_needs_its_credential(&site.server, &asked, ADMINISTRATION, ASKING).await;
-        let (status, answer) = case(&setup, &operation, &site.owner, &file).send(&site.server).await;
+        api.world.assert_needs_its_credential(&api.server, &asked, ADMINISTRATION, ASKING).await;
+        let (status, answer) = case(&setup, &operation, &api.owner, &file).send(&api.server).await;
         assert!((200..300).contains(&status), "{operation} {status} {answer}");
     }
 }
@@ -128,8 +128,8 @@ async fn key_revoked_during_upload_denies_every_operation() {
         let setup = setup().await;
         let case = case(&setup, &operation, &setup.key, &file);
         if case.body.is_some() {
-            let (world, asking) = (&setup.site.world, (ADMINISTRATION, ASKING));
-            world.assert_refused_underway(&setup.site.server, &case, asking, Loss::Deleted).await;
+            let (world, asking) = (&setup.api.world, (ADMINISTRATION, ASKING));
+            world.assert_refused_underway(&setup.api.server, &case, asking, Loss::Deleted).await;
         }
     }
 }
@@ -138,11 +138,11 @@ async fn key_revoked_during_upload_denies_every_operation() {
 #[tokio::test]
 async fn stored_response_is_not_replayed_to_a_revoked_key() {
     let setup = setup().await;
-    let Setup { site, key, .. } = &setup;
+    let Setup { api, key, .. } = &setup;
     let case = case(&setup, "create_key", key, "").field("idempotency-key", "\"once\"");
-    assert_eq!(case.send(&site.server).await.0, 201);
-    assert_eq!(case.send(&site.server).await.0, 201, "the response is replayed");
-    site.world.settle().await;
+    assert_eq!(case.send(&api.server).await.0, 201);
+    assert_eq!(case.send(&api.server).await.0, 201, "the response is replayed");
+    api.world.settle().await;
     let asking = (ADMINISTRATION, ASKING);
-    site.world.assert_refused_underway(&site.server, &case, asking, Loss::Deleted).await;
+    api.world.assert_refused_underway(&api.server, &case, asking, Loss::Deleted).await;
 }

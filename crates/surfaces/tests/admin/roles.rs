@@ -6,7 +6,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{ANY, Site, refused, start};
+use super::{ANY, AdminApi, refused, start};
 
 const NOBODY: usize = 0;
 const READER: usize = 1;
@@ -76,14 +76,14 @@ fn fields(method: &str, path: &str) -> &'static [(&'static str, &'static str)] {
 #[tokio::test]
 async fn role_permits_only_its_operations() {
     for role in [NOBODY, READER, OPERATOR, OWNER] {
-        let site = Site::new().await;
+        let api = AdminApi::new().await;
         for (method, path, body, least, status) in table() {
-            let token = ["", &site.reader, &site.operator, &site.owner][role];
+            let token = ["", &api.reader, &api.operator, &api.owner][role];
             let answer = if role == NOBODY {
                 let target = format!("/admin/v1{path}");
-                site.server.send(method, &target, fields(method, path), None).await
+                api.server.send(method, &target, fields(method, path), None).await
             } else {
-                site.ask(token, method, path, fields(method, path), body.as_ref()).await
+                api.ask(token, method, path, fields(method, path), body.as_ref()).await
             };
             let what = format!("{role}: {method} {path}: {answer:?}");
             if role == NOBODY {
@@ -103,36 +103,36 @@ async fn role_permits_only_its_operations() {
 
 #[tokio::test]
 async fn insufficient_role_changes_nothing() {
-    let site = Site::new().await;
-    let before = site.world.directory.applied();
+    let api = AdminApi::new().await;
+    let before = api.world.directory.applied();
     for (method, path, body, least, _) in table() {
         if least > READER {
-            site.ask(&site.reader, method, path, fields(method, path), body.as_ref()).await;
+            api.ask(&api.reader, method, path, fields(method, path), body.as_ref()).await;
         }
     }
-    assert_eq!(site.world.directory.applied(), before);
+    assert_eq!(api.world.directory.applied(), before);
 }
 
 #[tokio::test]
 async fn role_is_checked_before_the_resource() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     for path in ["/tenants/none", "/plans/none"] {
-        refused(&site.ask(&site.reader, "DELETE", path, &[], None).await, 403, "insufficient-role", &[]);
-        refused(&site.ask(&site.reader, "GET", path, &[], None).await, 404, "not-found", &[]);
+        refused(&api.ask(&api.reader, "DELETE", path, &[], None).await, 403, "insufficient-role", &[]);
+        refused(&api.ask(&api.reader, "GET", path, &[], None).await, 404, "not-found", &[]);
     }
-    let answer = site.ask(&site.reader, "POST", "/tenants", &[], Some(&json!("nonsense"))).await;
+    let answer = api.ask(&api.reader, "POST", "/tenants", &[], Some(&json!("nonsense"))).await;
     refused(&answer, 403, "insufficient-role", &[]);
 }
 
 #[tokio::test]
 async fn removed_role_ends_at_once() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     let path = "/tenants/administration/callers/operator";
-    assert_eq!(site.patch(path, json!({ "role": "read_only" })).await.status, 200);
-    let answer = site.ask(&site.operator, "DELETE", "/tenants/acme/keys/first", &[ANY], None).await;
+    assert_eq!(api.patch(path, json!({ "role": "read_only" })).await.status, 200);
+    let answer = api.ask(&api.operator, "DELETE", "/tenants/acme/keys/first", &[ANY], None).await;
     refused(&answer, 403, "insufficient-role", &[]);
-    assert_eq!(site.patch(path, json!({ "status": "disabled" })).await.status, 200);
-    refused(&site.ask(&site.operator, "GET", "/status", &[], None).await, 403, "caller-disabled", &[]);
+    assert_eq!(api.patch(path, json!({ "status": "disabled" })).await.status, 200);
+    refused(&api.ask(&api.operator, "GET", "/status", &[], None).await, 403, "caller-disabled", &[]);
 }
 
 /// A request in progress: it was admitted, and its body has not arrived.
@@ -142,8 +142,8 @@ struct PendingRequest<'a> {
 }
 
 impl<'a> PendingRequest<'a> {
-    async fn begin(site: &Site, token: &str, method: &str, path: &str, content: &'a str) -> Self {
-        let mut stream = TcpStream::connect(site.server.address).await.unwrap();
+    async fn begin(api: &AdminApi, token: &str, method: &str, path: &str, content: &'a str) -> Self {
+        let mut stream = TcpStream::connect(api.server.address).await.unwrap();
         let head = format!(
             "{method} /admin/v1{path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nif-match: *\r\n\
              content-type: application/json\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\
@@ -169,25 +169,25 @@ impl<'a> PendingRequest<'a> {
 
 #[tokio::test]
 async fn key_revoked_meanwhile_aborts_the_request() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     let callers = "/tenants/administration/callers";
     let second = json!({ "id": "second", "name": "second", "kind": "administrator", "role": "owner" });
-    assert_eq!(site.post(callers, second).await.status, 201);
+    assert_eq!(api.post(callers, second).await.status, 201);
     let own = format!("{callers}/second");
     let content = r#"{"id":"backdoor","name":"backdoor","kind":"administrator","role":"owner"}"#;
     let taking_away = async |away: &str| {
-        let keys = site.post(&format!("{own}/keys"), json!({})).await.json();
+        let keys = api.post(&format!("{own}/keys"), json!({})).await.json();
         let (token, id) = (keys["key"].as_str().unwrap().to_owned(), keys["id"].as_str().unwrap());
         let key = format!("/tenants/administration/keys/{id}");
-        let underway = PendingRequest::begin(&site, &token, "POST", callers, content).await;
+        let underway = PendingRequest::begin(&api, &token, "POST", callers, content).await;
         let answer = match away {
-            "key" => site.delete(&key).await,
-            "key disabled" => site.patch(&key, json!({ "status": "disabled" })).await,
-            "scopes" => site.patch(&key, json!({ "scopes": [] })).await,
-            "end" => site.patch(&key, json!({ "not_after": start() })).await,
-            "role" => site.patch(&own, json!({ "role": "operator" })).await,
-            "enabled" => site.patch(&own, json!({ "status": "disabled" })).await,
-            _ => site.delete(&own).await,
+            "key" => api.delete(&key).await,
+            "key disabled" => api.patch(&key, json!({ "status": "disabled" })).await,
+            "scopes" => api.patch(&key, json!({ "scopes": [] })).await,
+            "end" => api.patch(&key, json!({ "not_after": start() })).await,
+            "role" => api.patch(&own, json!({ "role": "operator" })).await,
+            "enabled" => api.patch(&own, json!({ "status": "disabled" })).await,
+            _ => api.delete(&own).await,
         };
         assert!(answer.status.is_success(), "{away}: {answer:?}");
         let (status, answer) = underway.end().await;
@@ -196,76 +196,76 @@ async fn key_revoked_meanwhile_aborts_the_request() {
     };
     for away in ["key", "key disabled", "scopes", "end", "role"] {
         taking_away(away).await;
-        assert_eq!(site.patch(&own, json!({ "role": "owner" })).await.status, 200);
+        assert_eq!(api.patch(&own, json!({ "role": "owner" })).await.status, 200);
     }
     for away in ["enabled", "caller"] {
-        assert_eq!(site.patch(&own, json!({ "status": "enabled" })).await.status, 200);
+        assert_eq!(api.patch(&own, json!({ "status": "enabled" })).await.status, 200);
         taking_away(away).await;
     }
-    refused(&site.get(&format!("{callers}/backdoor")).await, 404, "not-found", &[]);
+    refused(&api.get(&format!("{callers}/backdoor")).await, 404, "not-found", &[]);
 }
 
 #[tokio::test]
 async fn one_of_two_owners_disabling_each_other_remains() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     let callers = "/tenants/administration/callers";
     let second = json!({ "id": "second", "name": "second", "kind": "administrator", "role": "owner" });
-    assert_eq!(site.post(callers, second).await.status, 201);
-    let made = site.post(&format!("{callers}/second/keys"), json!({})).await.json();
+    assert_eq!(api.post(callers, second).await.status, 201);
+    let made = api.post(&format!("{callers}/second/keys"), json!({})).await.json();
     let content = r#"{"status":"disabled"}"#;
     let (one, other) = (format!("{callers}/second"), format!("{callers}/owner"));
-    let first = PendingRequest::begin(&site, &site.owner, "PATCH", &one, content).await;
-    let second = PendingRequest::begin(&site, made["key"].as_str().unwrap(), "PATCH", &other, content).await;
+    let first = PendingRequest::begin(&api, &api.owner, "PATCH", &one, content).await;
+    let second = PendingRequest::begin(&api, made["key"].as_str().unwrap(), "PATCH", &other, content).await;
     assert_eq!((first.end().await.0, second.end().await.0), (200, 401));
-    site.world.settle().await;
-    assert_eq!(site.get("/status").await.status, 200);
+    api.world.settle().await;
+    assert_eq!(api.get("/status").await.status, 200);
 }
 
 #[tokio::test]
 async fn key_cannot_remove_its_own_admin_scope() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     let own = "/tenants/administration/keys/owners-key";
     let scope = |resource: &str, access: &str| json!([{ "resource": resource, "access": access }]);
     for scopes in [json!([]), scope("admin", "read"), scope("orders", "write")] {
-        refused(&site.patch(own, json!({ "scopes": scopes })).await, 409, "conflict", &[]);
+        refused(&api.patch(own, json!({ "scopes": scopes })).await, 409, "conflict", &[]);
     }
-    assert_eq!(site.patch(own, json!({ "scopes": scope("admin", "write") })).await.status, 200);
-    assert_eq!(site.patch(own, json!({ "scopes": null })).await.status, 200);
+    assert_eq!(api.patch(own, json!({ "scopes": scope("admin", "write") })).await.status, 200);
+    assert_eq!(api.patch(own, json!({ "scopes": null })).await.status, 200);
 }
 
 /// Otherwise no owner would be left, at once or when the last key ends.
 #[tokio::test]
 async fn last_owner_keeps_an_accepted_key() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     let own = "/tenants/administration/keys/owners-key";
     let soon = json!({ "not_after": "2026-01-01T00:00:04Z" });
-    refused(&site.patch(own, soon.clone()).await, 409, "conflict", &[]);
-    refused(&site.patch(own, json!({ "not_after": "2099-01-01T00:00:00Z" })).await, 409, "conflict", &[]);
+    refused(&api.patch(own, soon.clone()).await, 409, "conflict", &[]);
+    refused(&api.patch(own, json!({ "not_after": "2099-01-01T00:00:00Z" })).await, 409, "conflict", &[]);
     // Another key of the owner must end later; one with the same end is not enough.
     let keys = "/tenants/administration/callers/owner/keys";
-    let post = site.post(keys, json!({ "not_after": "2026-01-01T00:00:04Z" })).await;
+    let post = api.post(keys, json!({ "not_after": "2026-01-01T00:00:04Z" })).await;
     assert_eq!(post.status, 201, "{post:?}");
-    refused(&site.patch(own, soon.clone()).await, 409, "conflict", &[]);
-    let post = site.post(keys, json!({ "name": "second", "not_after": "2026-01-01T00:00:05Z" })).await;
+    refused(&api.patch(own, soon.clone()).await, 409, "conflict", &[]);
+    let post = api.post(keys, json!({ "name": "second", "not_after": "2026-01-01T00:00:05Z" })).await;
     assert_eq!(post.status, 201, "{post:?}");
-    assert_eq!(site.patch(own, soon).await.status, 200);
+    assert_eq!(api.patch(own, soon).await.status, 200);
 }
 
 #[tokio::test]
 async fn last_usable_owner_cannot_be_removed_by_another() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     let other = json!({ "id": "other", "name": "other", "kind": "administrator", "role": "owner" });
-    let made = site.post("/tenants/administration/callers", other).await;
+    let made = api.post("/tenants/administration/callers", other).await;
     assert_eq!(made.status, 201, "{made:?}");
-    let made = site.post("/tenants/administration/callers/other/keys", json!({})).await;
+    let made = api.post("/tenants/administration/callers/other/keys", json!({})).await;
     let (key, id) =
         (made.json()["key"].as_str().unwrap().to_owned(), made.json()["id"].as_str().unwrap().to_owned());
     // The other owner disables the first one and is then the last one.
     let path = "/tenants/administration/callers/owner";
     let disabled = json!({ "status": "disabled" });
-    let done = site.ask(&key, "PATCH", path, &[crate::ANY], Some(&disabled)).await;
+    let done = api.ask(&key, "PATCH", path, &[crate::ANY], Some(&disabled)).await;
     assert_eq!(done.status, 200, "{done:?}");
     let ends = json!({ "not_after": "2026-01-01T00:00:04Z" });
     let own = format!("/tenants/administration/keys/{id}");
-    refused(&site.ask(&key, "PATCH", &own, &[crate::ANY], Some(&ends)).await, 409, "conflict", &[]);
+    refused(&api.ask(&key, "PATCH", &own, &[crate::ANY], Some(&ends)).await, 409, "conflict", &[]);
 }

@@ -2,28 +2,28 @@
 
 use serde_json::json;
 
-use super::{ANY, Site, refused, shown, start};
+use super::{ANY, AdminApi, refused, shown, start};
 
 #[tokio::test]
 async fn tenant_is_created_read_changed_and_deleted() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     let gateway = json!({ "project_id": "p1", "instance_id": "i1", "custom_keys": true });
-    let made = site.post("/tenants", json!({ "id": "blue", "name": "Blue", "gateway": gateway })).await;
+    let made = api.post("/tenants", json!({ "id": "blue", "name": "Blue", "gateway": gateway })).await;
     let mut document = json!({
-        "id": "blue", "name": "Blue", "gateway": gateway, "standing": "active", "max_callers": 50,
+        "id": "blue", "name": "Blue", "gateway": gateway, "subscription": "active", "max_callers": 50,
         "revision": 1, "created_at": start(), "updated_at": start(),
     });
     shown(&made, 201, 1, &document);
     assert_eq!(made.field("location"), ["/admin/v1/tenants/blue"]);
-    shown(&site.get("/tenants/blue").await, 200, 1, &document);
+    shown(&api.get("/tenants/blue").await, 200, 1, &document);
 
-    site.world.clock.advance(std::time::Duration::from_secs(1));
+    api.world.clock.advance(std::time::Duration::from_secs(1));
     let switch = json!({ "custom_keys": false });
-    let patch = json!({ "name": "Navy", "standing": "lapsed", "max_callers": 3, "gateway": switch });
-    let changed = site.send("PATCH", "/tenants/blue", &[("if-match", "\"1\"")], patch).await;
+    let patch = json!({ "name": "Navy", "subscription": "lapsed", "max_callers": 3, "gateway": switch });
+    let changed = api.send("PATCH", "/tenants/blue", &[("if-match", "\"1\"")], patch).await;
     for (member, value) in [
         ("name", json!("Navy")),
-        ("standing", json!("lapsed")),
+        ("subscription", json!("lapsed")),
         ("max_callers", json!(3)),
         ("gateway", json!({ "project_id": "p1", "instance_id": "i1", "custom_keys": false })),
         ("revision", json!(2)),
@@ -33,19 +33,19 @@ async fn tenant_is_created_read_changed_and_deleted() {
     }
     shown(&changed, 200, 2, &document);
     for nothing in [json!({}), json!({ "gateway": {} }), json!({ "gateway": switch })] {
-        shown(&site.patch("/tenants/blue", nothing).await, 200, 2, &document);
+        shown(&api.patch("/tenants/blue", nothing).await, 200, 2, &document);
     }
 
-    let gone = site.ask(&site.owner, "DELETE", "/tenants/blue", &[("if-match", "\"2\"")], None).await;
+    let gone = api.ask(&api.owner, "DELETE", "/tenants/blue", &[("if-match", "\"2\"")], None).await;
     assert_eq!((gone.status.as_u16(), &*gone.text), (204, ""));
-    refused(&site.get("/tenants/blue").await, 404, "not-found", &[]);
+    refused(&api.get("/tenants/blue").await, 404, "not-found", &[]);
 }
 
 #[tokio::test]
 async fn tenant_without_an_id_gets_one() {
-    let site = Site::new().await;
-    let made = site
-        .post("/tenants", json!({ "name": "example.com/x", "standing": "lapsed", "max_callers": 0 }))
+    let api = AdminApi::new().await;
+    let made = api
+        .post("/tenants", json!({ "name": "example.com/x", "subscription": "lapsed", "max_callers": 0 }))
         .await;
     let id = made.json()["id"].as_str().unwrap().to_owned();
     assert_eq!((id.len(), made.json()["gateway"].is_null()), (36, true));
@@ -54,49 +54,49 @@ async fn tenant_without_an_id_gets_one() {
 
 #[tokio::test]
 async fn tenant_with_callers_cannot_be_deleted() {
-    let site = Site::new().await;
-    refused(&site.delete("/tenants/acme").await, 409, "conflict", &[]);
-    assert_eq!(site.delete("/tenants/acme/callers/shop").await.status, 204);
-    assert_eq!(site.delete("/tenants/acme").await.status, 204);
-    refused(&site.delete("/tenants/administration").await, 409, "conflict", &[]);
+    let api = AdminApi::new().await;
+    refused(&api.delete("/tenants/acme").await, 409, "conflict", &[]);
+    assert_eq!(api.delete("/tenants/acme/callers/shop").await.status, 204);
+    assert_eq!(api.delete("/tenants/acme").await.status, 204);
+    refused(&api.delete("/tenants/administration").await, 409, "conflict", &[]);
 }
 
 #[tokio::test]
 async fn duplicate_is_409_and_invalid_value_is_422() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     refused(
-        &site.post("/tenants", json!({ "id": "acme", "name": "example.com/x" })).await,
+        &api.post("/tenants", json!({ "id": "acme", "name": "example.com/x" })).await,
         409,
         "conflict",
         &[],
     );
     let place = json!({ "project_id": "p", "instance_id": "i" });
-    assert_eq!(site.post("/tenants", json!({ "name": "example.com/x", "gateway": place })).await.status, 201);
-    refused(&site.post("/tenants", json!({ "name": "y", "gateway": place })).await, 409, "conflict", &[]);
+    assert_eq!(api.post("/tenants", json!({ "name": "example.com/x", "gateway": place })).await.status, 201);
+    refused(&api.post("/tenants", json!({ "name": "y", "gateway": place })).await, 409, "conflict", &[]);
     let wrong = json!({
         "name": "a\nb", "gateway": { "project_id": "", "instance_id": "a/b" },
     });
     let places = ["#/name", "#/gateway/project_id", "#/gateway/instance_id"];
-    refused(&site.post("/tenants", wrong).await, 422, "invalid-values", &places);
+    refused(&api.post("/tenants", wrong).await, 422, "invalid-values", &places);
     for (body, place) in [
         (json!({ "name": "" }), "#/name"),
         (json!({ "name": "example.com/x".repeat(256) }), "#/name"),
         (json!({ "name": "example.com/x", "id": "a b" }), "#/id"),
-        (json!({ "name": "example.com/x", "standing": "unpaid" }), "#/standing"),
+        (json!({ "name": "example.com/x", "subscription": "unpaid" }), "#/subscription"),
         (json!({ "name": "example.com/x", "max_callers": -1 }), "#/max_callers"),
         (json!({ "name": "example.com/x", "max_callers": 4_294_967_296_u64 }), "#/max_callers"),
     ] {
-        refused(&site.post("/tenants", body.clone()).await, 422, "invalid-values", &[place]);
+        refused(&api.post("/tenants", body.clone()).await, 422, "invalid-values", &[place]);
         if body["id"].is_null() {
-            refused(&site.patch("/tenants/acme", body).await, 422, "invalid-values", &[place]);
+            refused(&api.patch("/tenants/acme", body).await, 422, "invalid-values", &[place]);
         }
     }
 }
 
 #[tokio::test]
 async fn apig_instance_is_immutable_except_its_switch() {
-    let site = Site::new().await;
-    let patch = |gateway| site.patch("/tenants/acme", json!({ "gateway": gateway }));
+    let api = AdminApi::new().await;
+    let patch = |gateway| api.patch("/tenants/acme", json!({ "gateway": gateway }));
     refused(&patch(json!({ "custom_keys": true })).await, 422, "invalid-values", &["#/gateway"]);
     for (gateway, place) in [
         (json!({ "project_id": "p" }), "#/gateway/project_id"),
@@ -111,7 +111,7 @@ async fn apig_instance_is_immutable_except_its_switch() {
 
 #[tokio::test]
 async fn change_requires_if_match() {
-    let site = Site::new().await;
+    let api = AdminApi::new().await;
     let name = |name: &str| json!({ "name": name });
     for (fields, status, code) in [
         (&[][..], 428, "precondition-required"),
@@ -119,30 +119,30 @@ async fn change_requires_if_match() {
         (&[("if-match", "W/\"1\"")], 412, "precondition-failed"),
         (&[("if-none-match", "*")], 428, "precondition-required"),
     ] {
-        refused(&site.send("PATCH", "/tenants/acme", fields, name("x")).await, status, code, &[]);
-        refused(&site.ask(&site.owner, "DELETE", "/tenants/acme", fields, None).await, status, code, &[]);
+        refused(&api.send("PATCH", "/tenants/acme", fields, name("x")).await, status, code, &[]);
+        refused(&api.ask(&api.owner, "DELETE", "/tenants/acme", fields, None).await, status, code, &[]);
     }
     // A missing resource has no revision.
-    refused(&site.send("PATCH", "/tenants/none", &[], name("x")).await, 404, "not-found", &[]);
+    refused(&api.send("PATCH", "/tenants/none", &[], name("x")).await, 404, "not-found", &[]);
     assert_eq!(
-        site.send("PATCH", "/tenants/acme", &[("if-match", "\"9\", \"1\"")], name("x")).await.status,
+        api.send("PATCH", "/tenants/acme", &[("if-match", "\"9\", \"1\"")], name("x")).await.status,
         200
     );
-    let stale = site.send("PATCH", "/tenants/acme", &[("if-match", "\"1\"")], name("y")).await;
+    let stale = api.send("PATCH", "/tenants/acme", &[("if-match", "\"1\"")], name("y")).await;
     refused(&stale, 412, "precondition-failed", &[]);
-    assert_eq!(site.send("PATCH", "/tenants/acme", &[ANY], name("z")).await.status, 200);
+    assert_eq!(api.send("PATCH", "/tenants/acme", &[ANY], name("z")).await.status, 200);
 }
 
 #[tokio::test]
 async fn one_of_twenty_writers_at_one_revision_succeeds() {
-    let site = std::sync::Arc::new(Site::new().await);
+    let api = std::sync::Arc::new(AdminApi::new().await);
     let writers: Vec<_> = (0..20)
         .map(|at| {
-            let site = site.clone();
+            let api = api.clone();
             tokio::spawn(async move {
                 let body = json!({ "name": format!("example.com/writer-{at}") });
                 let fields = [("if-match", "\"1\"")];
-                site.send("PATCH", "/tenants/acme/callers/shop", &fields, body).await.status.as_u16()
+                api.send("PATCH", "/tenants/acme/callers/shop", &fields, body).await.status.as_u16()
             })
         })
         .collect();
@@ -152,5 +152,5 @@ async fn one_of_twenty_writers_at_one_revision_succeeds() {
     }
     statuses.sort_unstable();
     assert_eq!(statuses, [&[200][..], &[412; 19]].concat());
-    assert_eq!(site.world.stored("acme", "shop").await.revision, 2);
+    assert_eq!(api.world.stored("acme", "shop").await.revision, 2);
 }

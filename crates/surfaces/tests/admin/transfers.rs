@@ -7,7 +7,7 @@ use portcullis::{
 };
 use serde_json::Value;
 
-use super::{Site, refused};
+use super::{AdminApi, refused};
 use crate::management::actor;
 
 const LINES: &str = "application/x-ndjson";
@@ -17,27 +17,27 @@ fn secrets() -> SecretFingerprints {
 }
 
 /// Adds 20 MiB of data: more than fits into the buffers between a server and a client that does not read.
-async fn fill(site: &Site) {
+async fn fill(api: &AdminApi) {
     let name = "x".repeat(4 << 20);
     for at in 0..5 {
-        let mut tenant = site.world.memory.tenant(&"acme".parse().unwrap()).await.unwrap();
+        let mut tenant = api.world.memory.tenant(&"acme".parse().unwrap()).await.unwrap();
         (tenant.id, tenant.name) = (format!("large-{at}").parse().unwrap(), name.clone());
-        site.world.memory.create_tenant(tenant.into(), &actor()).await.unwrap();
+        api.world.memory.create_tenant(tenant.into(), &actor()).await.unwrap();
     }
-    site.world.settle().await;
+    api.world.settle().await;
 }
 
 /// Starts an export without reading it.
-async fn begin(site: &Site) -> reqwest::Response {
-    let url = format!("http://{}/admin/v1/export", site.server.address);
+async fn begin(api: &AdminApi) -> reqwest::Response {
+    let url = format!("http://{}/admin/v1/export", api.server.address);
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    client.get(url).bearer_auth(&site.owner).send().await.unwrap()
+    client.get(url).bearer_auth(&api.owner).send().await.unwrap()
 }
 
 /// Starts an export as soon as no other is in progress.
-async fn begun(site: &Site) -> reqwest::Response {
+async fn begun(api: &AdminApi) -> reqwest::Response {
     loop {
-        let answer = begin(site).await;
+        let answer = begin(api).await;
         if answer.status() != 409 {
             return answer;
         }
@@ -47,55 +47,55 @@ async fn begun(site: &Site) -> reqwest::Response {
 
 #[tokio::test]
 async fn export_is_one_complete_importable_file() {
-    let site = Site::new().await;
-    let file = site.get("/export").await;
+    let api = AdminApi::new().await;
+    let file = api.get("/export").await;
     assert_eq!(file.status, 200, "{file:?}");
     assert_eq!(file.field("content-type"), [LINES]);
     assert_eq!(file.field("cache-control"), ["no-store"]);
     let lines: Vec<Value> = file.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines[0]["head"]["seq"], site.world.directory.applied());
+    assert_eq!(lines[0]["head"]["seq"], api.world.directory.applied());
     assert_eq!(lines.last().unwrap()["end"]["counts"]["credential"], 4);
-    assert!(!file.text.contains(&site.owner), "no key in the clear");
+    assert!(!file.text.contains(&api.owner), "no key in the clear");
 
-    let other = Memory::new(site.world.clock.clone());
+    let other = Memory::new(api.world.clock.clone());
     let imported =
         Import::new(&mut file.text.as_bytes(), secrets()).import_into(&other, &actor()).await.unwrap();
     assert_eq!(imported.counts["tenant"], 2);
-    let head = site.ask(&site.owner, "HEAD", "/export", &[], None).await;
+    let head = api.ask(&api.owner, "HEAD", "/export", &[], None).await;
     assert_eq!((head.status.as_u16(), head.field("content-type")), (200, vec![LINES]));
 }
 
 #[tokio::test]
 async fn export_requires_owner_and_store_failure_is_503() {
-    let site = Site::new().await;
-    for token in [&site.operator, &site.reader] {
-        refused(&site.ask(token, "GET", "/export", &[], None).await, 403, "insufficient-role", &[]);
+    let api = AdminApi::new().await;
+    for token in [&api.operator, &api.reader] {
+        refused(&api.ask(token, "GET", "/export", &[], None).await, 403, "insufficient-role", &[]);
     }
-    refused(&site.ask("pca_nobody", "GET", "/export", &[], None).await, 401, "credential-malformed", &[]);
-    refused(&site.get("/export?a=b").await, 400, "bad-request", &[]);
+    refused(&api.ask("pca_nobody", "GET", "/export", &[], None).await, 401, "credential-malformed", &[]);
+    refused(&api.get("/export?a=b").await, 400, "bad-request", &[]);
     let json = [("accept", "application/json")];
-    refused(&site.ask(&site.owner, "GET", "/export", &json, None).await, 406, "not-acceptable", &[]);
-    let post = site.ask(&site.owner, "POST", "/export", &[], None).await;
+    refused(&api.ask(&api.owner, "GET", "/export", &json, None).await, 406, "not-acceptable", &[]);
+    let post = api.ask(&api.owner, "POST", "/export", &[], None).await;
     refused(&post, 405, "method-not-allowed", &[]);
     assert_eq!(post.field("allow"), ["GET, HEAD"]);
-    refused(&site.get("/exports").await, 404, "not-found", &[]);
-    site.world.registry.fail(Some("everything"), || RegistryError::Unavailable("gone".into()));
-    refused(&site.get("/export").await, 503, "unavailable", &[]);
-    site.world.registry.recover();
-    assert_eq!(begun(&site).await.status(), 200, "a place is given back");
+    refused(&api.get("/exports").await, 404, "not-found", &[]);
+    api.world.registry.fail(Some("everything"), || RegistryError::Unavailable("gone".into()));
+    refused(&api.get("/export").await, 503, "unavailable", &[]);
+    api.world.registry.recover();
+    assert_eq!(begun(&api).await.status(), 200, "a place is given back");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn exports_run_one_at_a_time_and_end_with_the_client() {
-    let site = Site::new().await;
-    fill(&site).await;
-    let first = begin(&site).await;
+    let api = AdminApi::new().await;
+    fill(&api).await;
+    let first = begin(&api).await;
     assert_eq!(first.status(), 200);
-    refused(&site.get("/export").await, 409, "conflict", &[]);
+    refused(&api.get("/export").await, 409, "conflict", &[]);
     drop(first);
-    let next = begun(&site).await;
+    let next = begun(&api).await;
     assert_eq!(next.status(), 200);
     let whole = next.text().await.unwrap();
     assert!(whole.len() > 20 << 20 && whole.lines().last().unwrap().starts_with(r#"{"end":"#));
-    assert_eq!(begun(&site).await.status(), 200);
+    assert_eq!(begun(&api).await.status(), 200);
 }

@@ -6,7 +6,7 @@ use portcullis::{
 };
 use serde_json::{Value, json};
 
-use super::{APP, Answer, PROJECT, Site, app, apps::at, gateway, refused};
+use super::{APP, Answer, ApigApi, PROJECT, app, apps::at, gateway, refused};
 
 const PLAIN: &str = "14b399ac967f4115bb62c0346b4537e9";
 const OTHER: &str = "c0a80101-0000-4000-8000-000000000001";
@@ -20,16 +20,16 @@ fn body(apps: &[&str], apis: &[&str]) -> String {
     json!({ "env_id": RELEASE, "app_ids": apps, "api_ids": apis }).to_string()
 }
 
-impl Site {
+impl ApigApi {
     async fn authorize(&self, version: u8, apps: &[&str], apis: &[&str]) -> Answer {
         self.world.clock.advance(std::time::Duration::from_secs(1));
         self.ask(version, "POST", "/app-auths", Some(&body(apps, apis))).await
     }
 
     async fn with_other() -> Self {
-        let site = Self::new().await;
-        site.world.caller("gateway", OTHER, "other_app", app(&site.world, OTHER, "other_key")).await;
-        site
+        let api = Self::new().await;
+        api.world.caller("gateway", OTHER, "other_app", app(&api.world, OTHER, "other_key")).await;
+        api
     }
 
     async fn auths(&self, version: u8, list: &str) -> Value {
@@ -41,8 +41,8 @@ impl Site {
 
 #[tokio::test]
 async fn each_pair_has_its_result_in_both_versions() {
-    let site = Site::new().await;
-    let first = site.authorize(1, &[APP], &["orders", "none", "orders"]).await;
+    let api = ApigApi::new().await;
+    let first = api.authorize(1, &[APP], &["orders", "none", "orders"]).await;
     assert_eq!(first.status, 201);
     let id = first.json()[0]["id"].as_str().unwrap().to_owned();
     let common = format!(
@@ -56,7 +56,7 @@ async fn each_pair_has_its_result_in_both_versions() {
     );
     assert_eq!(id.len(), 36);
 
-    let second = site.authorize(2, &[PLAIN], &["orders", "bills", "none"]).await;
+    let second = api.authorize(2, &[PLAIN], &["orders", "bills", "none"]).await;
     assert_eq!(second.status, 201);
     let second = second.json();
     let made = second["auths"][1]["id"].clone();
@@ -84,42 +84,42 @@ async fn each_pair_has_its_result_in_both_versions() {
             },
         ] })
     );
-    site.world.settle().await;
-    let grants = |route: &str| site.world.directory.has_grant(&APP.parse().unwrap(), &route.parse().unwrap());
+    api.world.settle().await;
+    let grants = |route: &str| api.world.directory.has_grant(&APP.parse().unwrap(), &route.parse().unwrap());
     assert_eq!(["orders", "bills", "none", "old_orders"].map(grants), [true, true, false, false]);
 }
 
 #[tokio::test]
 async fn cancelled_authorization_can_be_granted_again() {
-    let site = Site::new().await;
+    let api = ApigApi::new().await;
     for (version, other) in [(1, 2), (2, 1)] {
-        let made = site.authorize(2, &[PLAIN], &["orders"]).await.json();
+        let made = api.authorize(2, &[PLAIN], &["orders"]).await.json();
         let plain = made["auths"][0]["id"].as_str().unwrap().to_owned();
-        let list = site.auths(1, &format!("binded-apis?app_id={APP}")).await;
+        let list = api.auths(1, &format!("binded-apis?app_id={APP}")).await;
         let id = list["auths"][0]["id"].as_str().unwrap().to_owned();
         let spelt = |version| if version == 1 { &id } else { &plain };
         let path = |version| format!("/app-auths/{}", spelt(version));
-        let gone = site.ask(version, "DELETE", &path(version), None).await;
+        let gone = api.ask(version, "DELETE", &path(version), None).await;
         assert_eq!((gone.status.as_u16(), &*gone.text), (204, ""));
         for version in [version, other] {
             let message = format!("The app authorization record does not exist,id:{}", spelt(version));
-            refused(&site.ask(version, "DELETE", &path(version), None).await, 404, "APIG.3009", &message);
+            refused(&api.ask(version, "DELETE", &path(version), None).await, 404, "APIG.3009", &message);
         }
     }
-    site.world.settle().await;
-    assert!(!site.world.directory.has_grant(&APP.parse().unwrap(), &"orders".parse().unwrap()));
+    api.world.settle().await;
+    assert!(!api.world.directory.has_grant(&APP.parse().unwrap(), &"orders".parse().unwrap()));
     let message = "The app authorization record does not exist,id:a%20b";
-    refused(&site.ask(2, "DELETE", "/app-auths/a%20b", None).await, 404, "APIG.3009", message);
+    refused(&api.ask(2, "DELETE", "/app-auths/a%20b", None).await, 404, "APIG.3009", message);
 }
 
 #[tokio::test]
 async fn apis_bound_and_unbound_to_an_app_are_listed() {
-    let site = Site::with_other().await;
+    let api = ApigApi::with_other().await;
     let empty = json!({ "total": 0, "size": 0, "auths": [] });
-    assert_eq!(site.auths(2, &format!("binded-apis?app_id={PLAIN}")).await, empty);
-    site.authorize(1, &[APP], &["orders"]).await;
-    site.authorize(1, &[APP, OTHER], &["old_orders"]).await;
-    let first = site.auths(1, &format!("binded-apis?app_id={APP}&page_size=1&page_no=2")).await;
+    assert_eq!(api.auths(2, &format!("binded-apis?app_id={PLAIN}")).await, empty);
+    api.authorize(1, &[APP], &["orders"]).await;
+    api.authorize(1, &[APP, OTHER], &["old_orders"]).await;
+    let first = api.auths(1, &format!("binded-apis?app_id={APP}&page_size=1&page_no=2")).await;
     let id = first["auths"][0]["id"].clone();
     let row = json!({
         "id": id, "api_id": "orders", "api_name": "orders", "env_id": RELEASE, "envname": "RELEASE", "appid": APP,
@@ -127,7 +127,7 @@ async fn apis_bound_and_unbound_to_an_app_are_listed() {
         "app_type": "apig", "app_creator": "USER",
     });
     assert_eq!(first, json!({ "total": 2, "size": 1, "auths": [row] }));
-    let second = site.auths(2, &format!("binded-apis?app_id={PLAIN}&offset=1")).await["auths"][0].clone();
+    let second = api.auths(2, &format!("binded-apis?app_id={PLAIN}&offset=1")).await["auths"][0].clone();
     assert_eq!(second["id"], id.as_str().unwrap().replace('-', ""));
     assert_eq!(
         (&second["app_id"], &second["env_name"], &second["auth_tunnel"]),
@@ -145,29 +145,28 @@ async fn apis_bound_and_unbound_to_an_app_are_listed() {
         ("&api_name=&group_id=".into(), 2, 1),
     ] {
         let query = format!("app_id={PLAIN}&env_id={RELEASE}{query}");
-        assert_eq!(site.auths(2, &format!("binded-apis?{query}")).await["total"], bound, "{query}");
-        assert_eq!(site.auths(2, &format!("unbinded-apis?{query}")).await["total"], others, "{query}");
+        assert_eq!(api.auths(2, &format!("binded-apis?{query}")).await["total"], bound, "{query}");
+        assert_eq!(api.auths(2, &format!("unbinded-apis?{query}")).await["total"], others, "{query}");
     }
-    let elsewhere = site.auths(2, &format!("binded-apis?app_id={PLAIN}&env_id=test")).await;
+    let elsewhere = api.auths(2, &format!("binded-apis?app_id={PLAIN}&env_id=test")).await;
     assert_eq!(elsewhere["total"], 0);
     let outline = json!({
         "id": "bills", "name": "bills", "auth_type": "APP", "run_env_id": RELEASE, "run_env_name": "RELEASE",
     });
     for (version, app) in [(1, APP), (2, PLAIN)] {
-        let others = site.auths(version, &format!("unbinded-apis?app_id={app}&env_id={RELEASE}")).await;
+        let others = api.auths(version, &format!("unbinded-apis?app_id={app}&env_id={RELEASE}")).await;
         assert_eq!(others, json!({ "total": 1, "size": 1, "apis": [outline] }));
     }
-    let page =
-        site.auths(2, &format!("unbinded-apis?app_id={OTHER}&env_id={RELEASE}&offset=1&limit=1")).await;
+    let page = api.auths(2, &format!("unbinded-apis?app_id={OTHER}&env_id={RELEASE}&offset=1&limit=1")).await;
     assert_eq!((&page["total"], &page["apis"][0]["id"]), (&2.into(), &"orders".into()));
 }
 
 #[tokio::test]
 async fn apps_of_an_api_are_listed_and_counted() {
-    let site = Site::with_other().await;
-    site.authorize(2, &[PLAIN, OTHER], &["orders"]).await;
-    site.authorize(2, &[OTHER], &["bills"]).await;
-    site.world.tenant("second", Some(gateway(PROJECT, "second", true)), 4).await;
+    let api = ApigApi::with_other().await;
+    api.authorize(2, &[PLAIN, OTHER], &["orders"]).await;
+    api.authorize(2, &[OTHER], &["bills"]).await;
+    api.world.tenant("second", Some(gateway(PROJECT, "second", true)), 4).await;
     for (query, total) in [
         ("", 3),
         ("?api_id=orders", 2),
@@ -180,35 +179,35 @@ async fn apps_of_an_api_are_listed_and_counted() {
         ("?env_id=test", 0),
         ("?offset=2", 3),
     ] {
-        let list = site.auths(2, &format!("binded-apps{query}")).await;
+        let list = api.auths(2, &format!("binded-apps{query}")).await;
         assert_eq!(list["total"], total, "{query}: {list}");
     }
-    let first = site.auths(1, "binded-apps?page_size=1").await;
+    let first = api.auths(1, "binded-apps?page_size=1").await;
     assert_eq!((&first["size"], &first["auths"][0]["appid"]), (&1.into(), &OTHER.into()));
     assert_eq!(
         (&first["auths"][0]["app_name"], &first["auths"][0]["api_id"]),
         (&"other_app".into(), &"bills".into())
     );
     let second = at(2, "/app-auths/binded-apps").replace(super::INSTANCE, "second");
-    assert_eq!(site.send("GET", &second, None).await.json()["total"], 0, "another gateway's are not there");
+    assert_eq!(api.send("GET", &second, None).await.json()["total"], 0, "another gateway's are not there");
 
-    let apps = site.ask(1, "GET", "/apps", None).await.json()["apps"].clone();
+    let apps = api.ask(1, "GET", "/apps", None).await.json()["apps"].clone();
     let bound: Vec<_> = apps.as_array().unwrap().iter().map(|app| (&app["name"], &app["bind_num"])).collect();
     assert_eq!(bound.len(), 2);
     assert!(
         bound.contains(&(&"other_app".into(), &2.into())) && bound.contains(&(&"app_000".into(), &1.into()))
     );
-    let counts = site.ask(2, "GET", "/resources/outline/apps", None).await;
+    let counts = api.ask(2, "GET", "/resources/outline/apps", None).await;
     assert_eq!(counts.text, r#"{"authed_nums":2,"unauthed_nums":0}"#);
-    site.ask(2, "DELETE", &format!("/apps/{OTHER}"), None).await;
-    assert_eq!(site.auths(2, "binded-apps").await["total"], 1, "deleting an app deletes its authorizations");
-    let left = site.world.memory.count_grants(&GrantFilter::default()).await.unwrap();
+    api.ask(2, "DELETE", &format!("/apps/{OTHER}"), None).await;
+    assert_eq!(api.auths(2, "binded-apps").await["total"], 1, "deleting an app deletes its authorizations");
+    let left = api.world.memory.count_grants(&GrantFilter::default()).await.unwrap();
     assert_eq!(left, 1);
 }
 
 #[tokio::test]
 async fn invalid_authorization_is_rejected_as_a_whole() {
-    let site = Site::with_other().await;
+    let api = ApigApi::with_other().await;
     let absent = |name: &str| see(&format!("The request parameters must be specified,parameterName:{name}"));
     for (body, name) in [
         ("{}", "env_id"),
@@ -219,7 +218,7 @@ async fn invalid_authorization_is_rejected_as_a_whole() {
         (r#"{"env_id":"x","app_ids":["x"]}"#, "api_ids"),
         (r#"{"env_id":"x","app_ids":["x"],"api_ids":[]}"#, "api_ids"),
     ] {
-        refused(&site.ask(2, "POST", "/app-auths", Some(body)).await, 400, "APIG.2001", &absent(name));
+        refused(&api.ask(2, "POST", "/app-auths", Some(body)).await, 400, "APIG.2001", &absent(name));
     }
     let deep = format!(r#"{{"app_ids":{}"#, "[".repeat(30_000));
     let long = body(&[&"x".repeat(10 * 1024 * 1024)], &["orders"]);
@@ -235,7 +234,7 @@ async fn invalid_authorization_is_rejected_as_a_whole() {
         &deep,
         &long,
     ] {
-        let answer = site.ask(1, "POST", "/app-auths", Some(body)).await;
+        let answer = api.ask(1, "POST", "/app-auths", Some(body)).await;
         let shown = &body[..body.len().min(40)];
         assert_eq!(
             (answer.status.as_u16(), &answer.json()["error_code"]),
@@ -245,18 +244,18 @@ async fn invalid_authorization_is_rejected_as_a_whole() {
     }
     let environment = body(&[PLAIN], &["orders"]).replace(RELEASE, "test");
     let message = "The environment does not exist,id:test";
-    refused(&site.ask(2, "POST", "/app-auths", Some(&environment)).await, 404, "APIG.3003", message);
+    refused(&api.ask(2, "POST", "/app-auths", Some(&environment)).await, 404, "APIG.3003", message);
     let missing = "c0a80101000040008000000000000009";
     for (app, shown) in [(missing, missing), ("operator", "operator"), ("a b", "a b")] {
         let message = format!("App {shown} does not exist");
-        refused(&site.authorize(2, &[PLAIN, app], &["orders"]).await, 404, "APIG.3004", &message);
+        refused(&api.authorize(2, &[PLAIN, app], &["orders"]).await, 404, "APIG.3004", &message);
     }
     let many: Vec<_> = (0..251).map(|n| format!("api_{n}")).collect();
     let many: Vec<_> = many.iter().map(String::as_str).collect();
     let invalid = see("Invalid parameter value,parameterName:api_ids");
-    refused(&site.authorize(2, &[PLAIN, OTHER], &many).await, 400, "APIG.2011", &invalid);
-    assert_eq!(site.authorize(2, &[PLAIN, OTHER], &many[..250]).await.status, 201);
-    assert_eq!(site.world.memory.count_grants(&GrantFilter::default()).await.unwrap(), 0);
+    refused(&api.authorize(2, &[PLAIN, OTHER], &many).await, 400, "APIG.2011", &invalid);
+    assert_eq!(api.authorize(2, &[PLAIN, OTHER], &many[..250]).await.status, 201);
+    assert_eq!(api.world.memory.count_grants(&GrantFilter::default()).await.unwrap(), 0);
 
     for (list, code) in [
         ("binded-apis", "APIG.2001"),
@@ -270,28 +269,28 @@ async fn invalid_authorization_is_rejected_as_a_whole() {
         ("binded-apps?app_id=a%20b", "APIG.2012"),
         ("binded-apps?api_id=orders&api_id=bills", "APIG.2000"),
     ] {
-        let answer = site.ask(2, "GET", &format!("/app-auths/{list}"), None).await;
+        let answer = api.ask(2, "GET", &format!("/app-auths/{list}"), None).await;
         assert_eq!(answer.json()["error_code"], code, "{list}");
     }
 }
 
 #[tokio::test]
 async fn authorization_requires_app_scope() {
-    let site = Site::with_other().await;
-    site.authorize(2, &[PLAIN, OTHER], &["orders"]).await;
-    let list = site.auths(1, &format!("binded-apis?app_id={APP}")).await;
+    let api = ApigApi::with_other().await;
+    api.authorize(2, &[PLAIN, OTHER], &["orders"]).await;
+    let list = api.auths(1, &format!("binded-apis?app_id={APP}")).await;
     let id = list["auths"][0]["id"].as_str().unwrap().to_owned();
     let scopes = |access, targets: Option<&str>| {
         let targets = targets.map(|id| vec![id.into()]);
         Scopes::Listed(vec![Scope { resource: "apps".into(), access, targets }])
     };
     let confined = scopes(Access::Write, Some(OTHER));
-    let confined = site.world.key_with("gateway", "operator", |key| key.scopes = confined).await;
+    let confined = api.world.key_with("gateway", "operator", |key| key.scopes = confined).await;
     let reader =
-        site.world.key_with("gateway", "operator", |key| key.scopes = scopes(Access::Read, None)).await;
+        api.world.key_with("gateway", "operator", |key| key.scopes = scopes(Access::Read, None)).await;
     let ask = async |token: &str, method: &str, path: &str, body: Option<String>| {
         let body = body.map(String::into_bytes);
-        site.server.send(method, &at(1, path), &[("x-auth-token", token)], body).await
+        api.server.send(method, &at(1, path), &[("x-auth-token", token)], body).await
     };
     let denied = "No permissions to request this method";
     let both = || Some(body(&[OTHER, APP], &["bills"]));
@@ -306,19 +305,19 @@ async fn authorization_requires_app_scope() {
     assert_eq!((&mine["total"], &mine["auths"][0]["appid"]), (&1.into(), &OTHER.into()));
     assert_eq!(ask(&reader, "GET", &of_app, None).await.json()["total"], 1);
 
-    site.world.lapse("gateway").await;
-    refused(&site.authorize(1, &[APP], &["bills"]).await, 403, "APIG.1005", denied);
-    assert_eq!(site.ask(1, "DELETE", &format!("/app-auths/{id}"), None).await.status, 204);
-    site.world.registry.fail(None, || RegistryError::Unavailable("gone".into()));
-    refused(&site.ask(1, "GET", &of_app, None).await, 500, "APIG.9999", "System error.");
+    api.world.lapse("gateway").await;
+    refused(&api.authorize(1, &[APP], &["bills"]).await, 403, "APIG.1005", denied);
+    assert_eq!(api.ask(1, "DELETE", &format!("/app-auths/{id}"), None).await.status, 204);
+    api.world.registry.fail(None, || RegistryError::Unavailable("gone".into()));
+    refused(&api.ask(1, "GET", &of_app, None).await, 500, "APIG.9999", "System error.");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_two_concurrent_authorizations_is_created() {
     for _ in 0..20 {
-        let site = Site::new().await;
+        let api = ApigApi::new().await;
         let (one, two) =
-            tokio::join!(site.authorize(1, &[APP], &["orders"]), site.authorize(1, &[APP], &["orders"]));
+            tokio::join!(api.authorize(1, &[APP], &["orders"]), api.authorize(1, &[APP], &["orders"]));
         let mut results =
             [one, two].map(|answer| answer.json()[0]["auth_result"].as_str().unwrap().to_owned());
         results.sort();

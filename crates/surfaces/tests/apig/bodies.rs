@@ -2,27 +2,27 @@
 
 use portcullis::registry::Registry;
 
-use super::{APP, Site, one, refused};
+use super::{APP, ApigApi, one, refused};
 
 /// Sends a body to create and to modify an app, and expects one error from both and no change.
-async fn both_refuse(site: &Site, body: &str, code: &str, message: &str) {
-    refused(&site.put(APP, body).await, 400, code, message);
-    refused(&site.post(body).await, 400, code, message);
-    assert_eq!(site.stored(APP).await.revision, 1);
+async fn both_refuse(api: &ApigApi, body: &str, code: &str, message: &str) {
+    refused(&api.put(APP, body).await, 400, code, message);
+    refused(&api.post(body).await, 400, code, message);
+    assert_eq!(api.stored(APP).await.revision, 1);
 }
 
 #[tokio::test]
 async fn name_is_mandatory() {
-    let site = Site::new().await;
+    let api = ApigApi::new().await;
     let message = "The request parameters must be specified,parameterName:name. Please refer to the support documentation";
     for body in ["{}", r#"{"remark":"First app"}"#, r#"{"name":""}"#, r#"{"name":null}"#] {
-        both_refuse(&site, body, "APIG.2001", message).await;
+        both_refuse(&api, body, "APIG.2001", message).await;
     }
 }
 
 #[tokio::test]
 async fn invalid_value_is_named() {
-    let site = Site::new().await;
+    let api = ApigApi::new().await;
     let with = |member: &str, value: &str| {
         let value = serde_json::to_string(value).unwrap();
         if member == "name" {
@@ -68,28 +68,28 @@ async fn invalid_value_is_named() {
             "Invalid parameter value,parameterName:{member}. Please refer to the support documentation"
         );
         for value in values {
-            both_refuse(&site, &with(member, &value), "APIG.2011", &message).await;
+            both_refuse(&api, &with(member, &value), "APIG.2011", &message).await;
         }
     }
 }
 
 #[tokio::test]
 async fn values_at_their_limits_are_accepted() {
-    let site = Site::new().await;
+    let api = ApigApi::new().await;
     let (x64, remark, secret) = ("x".repeat(64), "é".repeat(255), "a_-!@#$%".repeat(8));
     let body = format!(r#"{{"name":"{x64}","remark":"{remark}","app_key":"{x64}","app_secret":"{secret}"}}"#);
-    let answer = site.put(APP, &body).await;
+    let answer = api.put(APP, &body).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    let stored = site.stored(APP).await;
+    let stored = api.stored(APP).await;
     assert_eq!((&stored.name, &stored.app().unwrap().key), (&x64, &x64));
-    assert_eq!(site.secret(&stored).expose(), secret);
+    assert_eq!(api.secret(&stored).expose(), secret);
     let body = r#"{"name":"abc","app_key":"0_-45678","app_secret":"01234567"}"#;
-    assert_eq!(site.put(APP, body).await.status, 200);
+    assert_eq!(api.put(APP, body).await.status, 200);
 }
 
 #[tokio::test]
 async fn keys_and_secrets_are_rejected_where_generated() {
-    let site = Site::with(false, None).await;
+    let api = ApigApi::with(false, None).await;
     for (member, value) in [
         ("app_key", "app_key_sample"),
         ("app_key", ""),
@@ -99,15 +99,15 @@ async fn keys_and_secrets_are_rejected_where_generated() {
         let message = format!(
             "Invalid parameter value,parameterName:{member}. Please refer to the support documentation"
         );
-        both_refuse(&site, &format!(r#"{{"name":"app_001","{member}":"{value}"}}"#), "APIG.2012", &message)
+        both_refuse(&api, &format!(r#"{{"name":"app_001","{member}":"{value}"}}"#), "APIG.2012", &message)
             .await;
     }
-    assert_eq!(site.put(APP, r#"{"name":"app_001","remark":"First app"}"#).await.status, 200);
+    assert_eq!(api.put(APP, r#"{"name":"app_001","remark":"First app"}"#).await.status, 200);
 }
 
 #[tokio::test]
 async fn malformed_body_names_the_member_and_quotes_nothing() {
-    let site = Site::new().await;
+    let api = ApigApi::new().await;
     let secret = "s3cret_s3cret";
     let syntax = "the body is not valid JSON at line 1";
     let object = "expected an object, got ";
@@ -134,7 +134,7 @@ async fn malformed_body_names_the_member_and_quotes_nothing() {
         (r#"{"name":"app_001","n\u0061me":"app_002"}"#, "name: the member is repeated"),
         (&deep, "arrays and objects are nested more than 16 levels deep"),
     ] {
-        for answer in [site.put(APP, body).await, site.post(body).await] {
+        for answer in [api.put(APP, body).await, api.post(body).await] {
             let shown = &body[..body.len().min(60)];
             let message = answer.json()["error_msg"].as_str().unwrap().to_owned();
             refused(&answer, 400, "APIG.2000", &message);
@@ -143,26 +143,26 @@ async fn malformed_body_names_the_member_and_quotes_nothing() {
             assert!(!message.contains(secret), "{shown}: {message}");
         }
     }
-    assert_eq!(site.stored(APP).await.revision, 1);
+    assert_eq!(api.stored(APP).await.revision, 1);
 }
 
 #[tokio::test]
 async fn body_that_is_not_utf_8_is_rejected() {
-    let site = Site::new().await;
+    let api = ApigApi::new().await;
     let body = b"{\"name\":\"app_\xff\"}".to_vec();
-    let answer = site.server.send("PUT", &one(APP), &[("x-auth-token", &*site.token)], Some(body)).await;
+    let answer = api.server.send("PUT", &one(APP), &[("x-auth-token", &*api.token)], Some(body)).await;
     assert_eq!((answer.status.as_u16(), &answer.json()["error_code"]), (400, &"APIG.2000".into()));
 }
 
 #[tokio::test]
 async fn body_of_64_kibibytes_is_the_maximum() {
-    let site = Site::new().await;
+    let api = ApigApi::new().await;
     let body = r#"{"name":"app_001"}"#;
     let exactly = format!("{body}{}", " ".repeat(64 * 1024 - body.len()));
-    assert_eq!(site.post(&exactly).await.status, 201);
+    assert_eq!(api.post(&exactly).await.status, 201);
     let message = "Parameter error: Serialization error: the body is larger than 65536 bytes";
     for body in [format!("{exactly} "), " ".repeat(10 * 1024 * 1024)] {
-        both_refuse(&site, &body, "APIG.2000", message).await;
+        both_refuse(&api, &body, "APIG.2000", message).await;
     }
 }
 
@@ -207,8 +207,8 @@ fn all_that_read(throttle: &str, quota: &str) -> Vec<(&'static [u8], &'static st
 }
 
 /// Creates a throttling policy and a quota, and returns their ids, the former with hyphens.
-async fn throttle_and_quota(site: &Site) -> (String, String) {
-    let made = site
+async fn throttle_and_quota(api: &ApigApi) -> (String, String) {
+    let made = api
         .ask(
             2,
             "POST",
@@ -217,7 +217,7 @@ async fn throttle_and_quota(site: &Site) -> (String, String) {
         )
         .await;
     let throttle = made.json()["id"].as_str().unwrap().to_owned();
-    let made = site
+    let made = api
         .ask(
             2,
             "POST",
@@ -233,9 +233,9 @@ async fn throttle_and_quota(site: &Site) -> (String, String) {
 
 #[tokio::test]
 async fn operations_reject_malformed_bodies_without_effect() {
-    let site = Site::new().await;
-    let (throttle, quota) = throttle_and_quota(&site).await;
-    let before = site.world.registry.changes(0, 1_000).await.unwrap().len();
+    let api = ApigApi::new().await;
+    let (throttle, quota) = throttle_and_quota(&api).await;
+    let before = api.world.registry.changes(0, 1_000).await.unwrap().len();
     for (versions, method, path, good) in all_that_read(&throttle, &quota) {
         let inside = &good[1..good.len() - 1];
         let (name, _) = inside.split_once(':').unwrap();
@@ -253,7 +253,7 @@ async fn operations_reject_malformed_bodies_without_effect() {
             ("\u{feff}{}", "a byte order mark"),
         ] {
             for version in versions {
-                let answer = site.ask(*version, method, &path, Some(body)).await;
+                let answer = api.ask(*version, method, &path, Some(body)).await;
                 let got = answer.json();
                 assert_eq!(
                     (answer.status.as_u16(), got["error_code"].as_str()),
@@ -264,13 +264,13 @@ async fn operations_reject_malformed_bodies_without_effect() {
             }
         }
     }
-    assert_eq!(site.world.registry.changes(0, 1_000).await.unwrap().len(), before, "nothing is written");
+    assert_eq!(api.world.registry.changes(0, 1_000).await.unwrap().len(), before, "nothing is written");
 }
 
 #[tokio::test]
 async fn operations_ignore_undocumented_members_and_parameters() {
-    let plain = Site::new().await;
-    let with_more = Site::new().await;
+    let plain = ApigApi::new().await;
+    let with_more = ApigApi::new().await;
     let (throttle, quota) = throttle_and_quota(&plain).await;
     let other = throttle_and_quota(&with_more).await;
     let more = concat!(
@@ -298,8 +298,8 @@ async fn operations_ignore_undocumented_members_and_parameters() {
 
 #[tokio::test]
 async fn optional_member_may_be_null() {
-    let site = Site::new().await;
-    let (throttle, quota) = throttle_and_quota(&site).await;
+    let api = ApigApi::new().await;
+    let (throttle, quota) = throttle_and_quota(&api).await;
     let period = r#""time_unit":"DAY","time_interval":1"#;
     for (versions, method, path, body, status) in [
         (
@@ -343,41 +343,41 @@ async fn optional_member_may_be_null() {
         ),
     ] {
         for version in versions {
-            let answer = site.ask(*version, method, &path, Some(&body)).await;
+            let answer = api.ask(*version, method, &path, Some(&body)).await;
             assert_eq!(answer.status, status, "v{version} {method} {path}: {}", answer.text);
         }
     }
-    assert_eq!(site.stored(APP).await.app().unwrap().remark, "Zeroth app", "null changes nothing");
+    assert_eq!(api.stored(APP).await.app().unwrap().remark, "Zeroth app", "null changes nothing");
 }
 
 #[tokio::test]
 async fn v2_accepts_chinese_names_and_v1_keeps_them() {
-    let site = Site::new().await;
+    let api = ApigApi::new().await;
     let body = r#"{"name":"应用程序_1","remark":"第一个应用"}"#;
-    assert_eq!(site.post(body).await.json()["error_code"], "APIG.2011");
-    let made = site.ask(2, "POST", "/apps", Some(body)).await;
+    assert_eq!(api.post(body).await.json()["error_code"], "APIG.2011");
+    let made = api.ask(2, "POST", "/apps", Some(body)).await;
     assert_eq!((made.status.as_u16(), &made.json()["name"]), (201, &"应用程序_1".into()), "{}", made.text);
     assert_eq!(made.json()["remark"], "第一个应用");
-    let escaped = site.ask(2, "PUT", &format!("/apps/{APP}"), Some(r#"{"name":"\u5e94\u7528\u4e00"}"#)).await;
+    let escaped = api.ask(2, "PUT", &format!("/apps/{APP}"), Some(r#"{"name":"\u5e94\u7528\u4e00"}"#)).await;
     assert_eq!((escaped.status.as_u16(), &escaped.json()["name"]), (200, &"应用一".into()));
-    let again = site.put(APP, r#"{"name":"应用一","remark":"First app"}"#).await;
+    let again = api.put(APP, r#"{"name":"应用一","remark":"First app"}"#).await;
     assert_eq!((again.status.as_u16(), &again.json()["remark"]), (200, &"First app".into()));
-    assert_eq!(site.put(APP, r#"{"name":"应用二"}"#).await.json()["error_code"], "APIG.2011");
-    let found = site.ask(2, "GET", "/apps?name=%E7%A8%8B%E5%BA%8F", None).await;
+    assert_eq!(api.put(APP, r#"{"name":"应用二"}"#).await.json()["error_code"], "APIG.2011");
+    let found = api.ask(2, "GET", "/apps?name=%E7%A8%8B%E5%BA%8F", None).await;
     assert_eq!(found.json()["total"], 1, "{}", found.text);
 
     let period = r#""time_unit":"DAY","time_interval":1"#;
     let throttle = format!(r#"{{"name":"限流策略",{period},"api_call_limits":5}}"#);
     let quota = format!(r#"{{"name":"配额策略",{period},"call_limits":5}}"#);
-    assert_eq!(site.ask(1, "POST", "/throttles", Some(&throttle)).await.json()["error_code"], "APIG.2011");
-    let made = site.ask(2, "POST", "/throttles", Some(&throttle)).await;
+    assert_eq!(api.ask(1, "POST", "/throttles", Some(&throttle)).await.json()["error_code"], "APIG.2011");
+    let made = api.ask(2, "POST", "/throttles", Some(&throttle)).await;
     assert_eq!(made.status, 201, "{}", made.text);
-    assert_eq!(site.ask(2, "POST", "/app-quotas", Some(&quota)).await.status, 201);
+    assert_eq!(api.ask(2, "POST", "/app-quotas", Some(&quota)).await.status, 201);
 }
 
 #[tokio::test]
 async fn responses_must_not_be_cached() {
-    let site = Site::new().await;
+    let api = ApigApi::new().await;
     for (version, method, path, body) in [
         (1, "GET", format!("/apps/{APP}"), None),
         (1, "GET", "/apps/none".into(), None),
@@ -386,9 +386,9 @@ async fn responses_must_not_be_cached() {
         (2, "PATCH", "/apps".into(), None),
         (2, "GET", "/nothing".into(), None),
     ] {
-        let answer = site.ask(version, method, &path, body).await;
+        let answer = api.ask(version, method, &path, body).await;
         assert_eq!(answer.field("cache-control"), ["no-store"], "v{version} {method} {path}");
     }
-    let stranger = site.server.send("GET", &one(APP), &[], None).await;
+    let stranger = api.server.send("GET", &one(APP), &[], None).await;
     assert_eq!((stranger.status.as_u16(), stranger.field("cache-control")), (401, vec!["no-store"]));
 }

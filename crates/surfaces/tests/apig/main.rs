@@ -39,13 +39,13 @@ const FIVE_MINUTES: Duration = Duration::from_secs(300);
 const NEVER: u32 = u32::MAX;
 
 /// A server of the API with one gateway, its operator and one app.
-struct Site {
+struct ApigApi {
     world: ManagedRegistry,
     server: Server,
     token: String,
 }
 
-impl Site {
+impl ApigApi {
     /// A gateway that allows operators to choose keys and secrets.
     async fn new() -> Self {
         Self::with(true, None).await
@@ -178,74 +178,74 @@ const SEED_BODY: &str = r#"{
 
 #[tokio::test]
 async fn contract_example_gets_its_response() {
-    let site = Site::new().await;
-    site.world.clock.advance(Duration::from_nanos(100_296_618_200));
-    let answer = site.put(APP, SEED_BODY).await;
+    let api = ApigApi::new().await;
+    api.world.clock.advance(Duration::from_nanos(100_296_618_200));
+    let answer = api.put(APP, SEED_BODY).await;
     let updated = "2026-01-01T00:01:40.2966182Z";
     succeeded(&answer, 200, &document(APP, "app_001", "app_key_sample", "First app", updated));
-    let stored = site.stored(APP).await;
-    assert_eq!(site.secret(&stored).expose(), "app_secret_sample");
-    assert!(!format!("{:?}", site.world.memory.changes(0, 100).await).contains("app_secret_sample"));
+    let stored = api.stored(APP).await;
+    assert_eq!(api.secret(&stored).expose(), "app_secret_sample");
+    assert!(!format!("{:?}", api.world.memory.changes(0, 100).await).contains("app_secret_sample"));
 }
 
 #[tokio::test]
 async fn update_keeps_unnamed_members() {
-    let site = Site::new().await;
-    let before = site.stored(APP).await;
+    let api = ApigApi::new().await;
+    let before = api.stored(APP).await;
     for (body, name, remark, updated) in [
         (r#"{"name":"app_000"}"#, "app_000", "Zeroth app", "00"),
         (r#"{"name":"app_001"}"#, "app_001", "Zeroth app", "02"),
         (r#"{"name":"app_001","remark":""}"#, "app_001", "Zeroth app", "02"),
         (r#"{"remark":"Ein \"anderer\" \u2603","name":"app_001"}"#, "app_001", r#"Ein \"anderer\" ☃"#, "04"),
     ] {
-        site.world.clock.advance(Duration::from_secs(1));
+        api.world.clock.advance(Duration::from_secs(1));
         let updated = format!("2026-01-01T00:00:{updated}Z");
-        succeeded(&site.put(APP, body).await, 200, &document(APP, name, KEY, remark, &updated));
+        succeeded(&api.put(APP, body).await, 200, &document(APP, name, KEY, remark, &updated));
     }
-    let after = site.stored(APP).await;
+    let after = api.stored(APP).await;
     assert_eq!(after.app().unwrap().key, before.app().unwrap().key);
-    assert_eq!(site.secret(&after), site.secret(&before));
+    assert_eq!(api.secret(&after), api.secret(&before));
     assert_eq!(after.revision, 3);
 }
 
 #[tokio::test]
 async fn app_is_read_with_get_and_head() {
-    let site = Site::new().await;
+    let api = ApigApi::new().await;
     let expected = document(APP, "app_000", KEY, "Zeroth app", "2026-01-01T00:00:00Z");
-    succeeded(&site.get(APP).await, 200, &expected);
-    let head = site.send("HEAD", &one(APP), None).await;
+    succeeded(&api.get(APP).await, 200, &expected);
+    let head = api.send("HEAD", &one(APP), None).await;
     assert_eq!((head.status.as_u16(), &*head.text), (200, ""));
     assert_eq!(head.field("content-length"), [expected.len().to_string()]);
 }
 
 #[tokio::test]
 async fn disabled_and_marketplace_apps_are_marked() {
-    let site = Site::new().await;
+    let api = ApigApi::new().await;
     let edit = portcullis::model::CallerEdit {
         status: Some(portcullis::model::Status::Disabled),
         ..Default::default()
     };
     let (tenant, id) = ("gateway".parse().unwrap(), APP.parse().unwrap());
-    site.world.memory.update_caller(&tenant, &id, None, edit, &management::actor()).await.unwrap();
-    assert_eq!(site.get(APP).await.json()["status"], 2);
+    api.world.memory.update_caller(&tenant, &id, None, edit, &management::actor()).await.unwrap();
+    assert_eq!(api.get(APP).await.json()["status"], 2);
     let market = "c0a80101-0000-4000-8000-000000000001";
-    let CallerKind::App(app) = app(&site.world, market, "market_key") else { unreachable!() };
+    let CallerKind::App(app) = app(&api.world, market, "market_key") else { unreachable!() };
     let kind = CallerKind::App(App { creator: Creator::Market, ..app });
-    site.world.caller("gateway", market, "market", kind).await;
-    assert_eq!(site.get(market).await.json()["creator"], "MARKET");
+    api.world.caller("gateway", market, "market", kind).await;
+    assert_eq!(api.get(market).await.json()["creator"], "MARKET");
 }
 
 #[tokio::test]
 async fn new_app_gets_id_key_and_secret() {
     for custom_keys in [true, false] {
-        let site = Site::with(custom_keys, None).await;
-        let answer = site.post(r#"{"name":"app_001"}"#).await;
+        let api = ApigApi::with(custom_keys, None).await;
+        let answer = api.post(r#"{"name":"app_001"}"#).await;
         let (id, key) = (answer.json()["id"].clone(), answer.json()["app_key"].clone());
         let (id, key) = (id.as_str().unwrap(), key.as_str().unwrap());
         assert!(is_uuid_v4(id) && is_uuid_v4(key) && id != key, "{id} {key}");
         succeeded(&answer, 201, &document(id, "app_001", key, "", "2026-01-01T00:00:00Z"));
-        succeeded(&site.get(id).await, 200, &answer.text);
-        let secret = site.secret(&site.stored(id).await);
+        succeeded(&api.get(id).await, 200, &answer.text);
+        let secret = api.secret(&api.stored(id).await);
         let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
         assert!(secret.expose().len() == 32 && secret.expose().bytes().all(hex));
     }
@@ -253,47 +253,47 @@ async fn new_app_gets_id_key_and_secret() {
 
 #[tokio::test]
 async fn new_app_may_set_key_and_secret_if_allowed() {
-    let site = Site::new().await;
-    let answer = site.post(SEED_BODY).await;
+    let api = ApigApi::new().await;
+    let answer = api.post(SEED_BODY).await;
     let id = answer.json()["id"].as_str().unwrap().to_owned();
     let expected = document(&id, "app_001", "app_key_sample", "First app", "2026-01-01T00:00:00Z");
     succeeded(&answer, 201, &expected);
-    assert_eq!(site.secret(&site.stored(&id).await).expose(), "app_secret_sample");
+    assert_eq!(api.secret(&api.stored(&id).await).expose(), "app_secret_sample");
 }
 
 #[tokio::test]
 async fn operator_reaches_every_instance_of_its_project() {
-    let site = Site::new().await;
+    let api = ApigApi::new().await;
     let other = "f00d4d25480b4cd6b512f270a1b8b341";
-    site.world.tenant("second", Some(gateway(PROJECT, other, false)), 4).await;
+    api.world.tenant("second", Some(gateway(PROJECT, other, false)), 4).await;
     let target = format!("/v1/{PROJECT}/apigw/instances/{other}/apps");
-    let answer = site.send("POST", &target, Some(r#"{"name":"app_000"}"#)).await;
+    let answer = api.send("POST", &target, Some(r#"{"name":"app_000"}"#)).await;
     assert_eq!(answer.status, 201);
     let id = answer.json()["id"].as_str().unwrap().to_owned();
-    assert_eq!(site.world.stored("second", &id).await.tenant.as_str(), "second");
+    assert_eq!(api.world.stored("second", &id).await.tenant.as_str(), "second");
     let message = format!("App {id} does not exist");
-    refused(&site.get(&id).await, 404, "APIG.3002", &message);
+    refused(&api.get(&id).await, 404, "APIG.3002", &message);
 }
 
 #[tokio::test]
 async fn later_of_two_concurrent_updates_wins_completely() {
-    let site = Site::new().await;
+    let api = ApigApi::new().await;
     let theirs = portcullis::model::CallerEdit {
         name: Some("theirs".into()),
         remark: Some("Theirs".into()),
         ..Default::default()
     };
-    site.world.registry.meanwhile(theirs);
-    let answer = site.put(APP, r#"{"name":"ours","remark":"Ours"}"#).await;
+    api.world.registry.meanwhile(theirs);
+    let answer = api.put(APP, r#"{"name":"ours","remark":"Ours"}"#).await;
     succeeded(&answer, 200, &document(APP, "ours", KEY, "Ours", "2026-01-01T00:00:00Z"));
-    assert_eq!(site.stored(APP).await.revision, 3);
+    assert_eq!(api.stored(APP).await.revision, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_two_new_apps_of_one_name_is_created() {
     for _ in 0..20 {
-        let site = Site::new().await;
-        let (one, two) = tokio::join!(site.post(r#"{"name":"same"}"#), site.post(r#"{"name":"same"}"#));
+        let api = ApigApi::new().await;
+        let (one, two) = tokio::join!(api.post(r#"{"name":"same"}"#), api.post(r#"{"name":"same"}"#));
         let (made, other) = if one.status == 201 { (one, two) } else { (two, one) };
         assert_eq!(made.status, 201);
         refused(&other, 400, "APIG.3203", "The app name already exists.");
@@ -302,11 +302,11 @@ async fn one_of_two_new_apps_of_one_name_is_created() {
 
 #[tokio::test]
 async fn change_log_names_operator_action_and_address() {
-    let site = Site::new().await;
-    let seq = site.world.directory.applied();
-    site.put(APP, r#"{"name":"app_001"}"#).await;
-    site.post(r#"{"name":"app_002"}"#).await;
-    let changes = site.world.memory.changes(seq, 10).await.unwrap();
+    let api = ApigApi::new().await;
+    let seq = api.world.directory.applied();
+    api.put(APP, r#"{"name":"app_001"}"#).await;
+    api.post(r#"{"name":"app_002"}"#).await;
+    let changes = api.world.memory.changes(seq, 10).await.unwrap();
     let said: Vec<_> = changes.iter().map(|change| (change.actor.as_str(), change.verb)).collect();
     assert_eq!(
         said,

@@ -6,7 +6,7 @@ use portcullis_surfaces::apig::descriptions;
 use serde_json::{Value, json};
 use utoipa::openapi::RefOr;
 
-use crate::{APP, INSTANCE, PROJECT, Site};
+use crate::{APP, ApigApi, INSTANCE, PROJECT};
 
 /// Returns each version with its paths, without their common prefix, and with its whole description.
 fn described() -> Vec<(&'static str, Vec<(String, Value)>, Value)> {
@@ -38,11 +38,11 @@ fn methods(operations: &Value) -> BTreeSet<&str> {
 
 #[tokio::test]
 async fn every_path_has_its_described_methods() {
-    let site = Site::new().await;
+    let api = ApigApi::new().await;
     for (version, paths, _) in described() {
         for (path, operations) in paths {
             let target = format!("/{version}/{PROJECT}/apigw/instances/{INSTANCE}{}", filled(&path, APP));
-            let answer = site.send("TRACE", &target, None).await;
+            let answer = api.send("TRACE", &target, None).await;
             assert_eq!(answer.status, 405, "{target}");
             let allowed = answer.field("allow")[0].to_lowercase();
             let allowed: BTreeSet<_> = allowed.split(", ").filter(|method| *method != "head").collect();

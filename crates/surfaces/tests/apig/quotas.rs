@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{APP, Site, app, refused, see, with};
+use super::{APP, ApigApi, app, refused, see, with};
 
 const PLAIN: &str = "14b399ac967f4115bb62c0346b4537e9";
 const NOBODY: &str = "c0a8010100004000800000000000beef";
@@ -11,7 +11,7 @@ fn body(name: &str) -> Value {
     json!({ "name": name, "call_limits": 1000, "time_unit": "DAY", "time_interval": 1 })
 }
 
-impl Site {
+impl ApigApi {
     async fn quota(&self, name: &str) -> String {
         let made = self.tell(2, "POST", "/app-quotas", &body(name)).await;
         assert_eq!(made.status, 201, "{made:?}");
@@ -21,10 +21,10 @@ impl Site {
 
 #[tokio::test]
 async fn quota_is_shown_as_documented() {
-    let site = Site::new().await;
+    let api = ApigApi::new().await;
     let whole =
         with(body("ClientQuota_demo"), &json!({ "reset_time": "2020-09-20 00:00:00", "remark": "remark" }));
-    let made = site.tell(2, "POST", "/app-quotas", &whole).await;
+    let made = api.tell(2, "POST", "/app-quotas", &whole).await;
     let id = made.json()["app_quota_id"].as_str().unwrap_or_default().to_owned();
     let shown = |name: &str, limit: u32, bound: u32| {
         json!({
@@ -35,18 +35,18 @@ async fn quota_is_shown_as_documented() {
     };
     assert_eq!((made.status.as_u16(), made.json()), (201, shown("ClientQuota_demo", 1000, 0)));
     let path = format!("/app-quotas/{id}");
-    let bound = site.tell(2, "POST", &format!("{path}/binding-apps"), &json!({ "app_ids": [PLAIN] })).await;
+    let bound = api.tell(2, "POST", &format!("{path}/binding-apps"), &json!({ "app_ids": [PLAIN] })).await;
     assert_eq!(bound.status, 201);
-    let changed = site.tell(2, "PUT", &path, &with(body("renamed"), &json!({ "call_limits": 5 }))).await;
+    let changed = api.tell(2, "PUT", &path, &with(body("renamed"), &json!({ "call_limits": 5 }))).await;
     assert_eq!((changed.status.as_u16(), changed.json()), (200, shown("renamed", 5, 1)), "others stay");
-    assert_eq!(site.read(2, &path).await, shown("renamed", 5, 1));
-    assert_eq!(site.read(2, &format!("/apps/{PLAIN}/bound-quota")).await, shown("renamed", 5, 1));
-    let later = site
+    assert_eq!(api.read(2, &path).await, shown("renamed", 5, 1));
+    assert_eq!(api.read(2, &format!("/apps/{PLAIN}/bound-quota")).await, shown("renamed", 5, 1));
+    let later = api
         .tell(2, "PUT", &path, &with(body("renamed"), &json!({ "reset_time": "2030-01-02T03:04:05+01:00" })))
         .await;
     assert_eq!(later.json()["reset_time"], "2030-01-02 02:04:05");
     refused(
-        &site.ask(1, "GET", "/app-quotas", None).await,
+        &api.ask(1, "GET", "/app-quotas", None).await,
         404,
         "APIG.0101",
         "The API does not exist or has not been published in the environment.",
@@ -55,7 +55,7 @@ async fn quota_is_shown_as_documented() {
 
 #[tokio::test]
 async fn invalid_quota_names_its_member() {
-    let site = Site::new().await;
+    let api = ApigApi::new().await;
     for (members, code, what, member) in [
         (json!({ "name": "x" }), "APIG.2011", "Invalid parameter value", "name"),
         (json!({ "name": "x".repeat(256) }), "APIG.2011", "Invalid parameter value", "name"),
@@ -88,47 +88,52 @@ async fn invalid_quota_names_its_member() {
         ),
         (json!({ "remark": "a>b" }), "APIG.2011", "Invalid parameter value", "remark"),
     ] {
-        let answer = site.tell(2, "POST", "/app-quotas", &with(body("quota"), &members)).await;
+        let answer = api.tell(2, "POST", "/app-quotas", &with(body("quota"), &members)).await;
         refused(&answer, 400, code, &see(what, member));
     }
-    assert_eq!(site.tell(2, "POST", "/app-quotas", &body(&"x".repeat(255))).await.status, 201);
-    let id = site.quota("another").await;
+    assert_eq!(api.tell(2, "POST", "/app-quotas", &body(&"x".repeat(255))).await.status, 201);
+    let id = api.quota("another").await;
     refused(
-        &site.tell(2, "POST", "/app-quotas", &body("third")).await,
+        &api.tell(2, "POST", "/app-quotas", &body("third")).await,
         403,
         "APIG.3100",
         "The number of resources exceeds the maximum allowed limit.",
     );
-    let taken = "The API quota name already exists";
+    let name_exists = "The API quota name already exists";
     refused(
-        &site.tell(2, "PUT", &format!("/app-quotas/{id}"), &body(&"x".repeat(255))).await,
+        &api.tell(2, "PUT", &format!("/app-quotas/{id}"), &body(&"x".repeat(255))).await,
         400,
         "APIG.3325",
-        taken,
+        name_exists,
     );
-    let list = site.read(2, "/app-quotas?name=AN").await;
+    let list = api.read(2, "/app-quotas?name=AN").await;
     assert_eq!(
         (&list["total"], &list["size"], &list["quotas"][0]["name"]),
         (&json!(1), &json!(1), &json!("another"))
     );
-    assert_eq!(site.read(2, "/app-quotas?limit=1&offset=1").await["total"], 2);
-    assert_eq!(site.ask(2, "DELETE", &format!("/app-quotas/{id}"), None).await.status, 204);
-    refused(&site.tell(2, "POST", "/app-quotas", &body(&"x".repeat(255))).await, 400, "APIG.3325", taken);
+    assert_eq!(api.read(2, "/app-quotas?limit=1&offset=1").await["total"], 2);
+    assert_eq!(api.ask(2, "DELETE", &format!("/app-quotas/{id}"), None).await.status, 204);
+    refused(
+        &api.tell(2, "POST", "/app-quotas", &body(&"x".repeat(255))).await,
+        400,
+        "APIG.3325",
+        name_exists,
+    );
     for (method, path) in [("GET", ""), ("DELETE", ""), ("GET", "/bound-apps"), ("GET", "/bindable-apps")] {
-        let answer = site.ask(2, method, &format!("/app-quotas/{id}{path}"), None).await;
+        let answer = api.ask(2, method, &format!("/app-quotas/{id}{path}"), None).await;
         refused(&answer, 404, "APIG.3093", &format!("App quota {id} does not exist"));
     }
 }
 
 #[tokio::test]
 async fn app_has_one_quota_until_it_is_unbound() {
-    let site = Site::new().await;
+    let api = ApigApi::new().await;
     for at in ["one", "two"] {
-        site.world.caller("gateway", at, at, app(&site.world, at, at)).await;
+        api.world.caller("gateway", at, at, app(&api.world, at, at)).await;
     }
-    let (first, second) = (site.quota("first").await, site.quota("second").await);
+    let (first, second) = (api.quota("first").await, api.quota("second").await);
     let bind = async |quota: &str, apps: Value| {
-        site.tell(2, "POST", &format!("/app-quotas/{quota}/binding-apps"), &json!({ "app_ids": apps })).await
+        api.tell(2, "POST", &format!("/app-quotas/{quota}/binding-apps"), &json!({ "app_ids": apps })).await
     };
     let answer = bind(&first, json!([PLAIN, "one", PLAIN])).await;
     let apply =
@@ -143,7 +148,7 @@ async fn app_has_one_quota_until_it_is_unbound() {
         "it has it already"
     );
     let names = async |list: &str| {
-        let list = site.read(2, &format!("/app-quotas/{first}/{list}")).await;
+        let list = api.read(2, &format!("/app-quotas/{first}/{list}")).await;
         let apps = list["apps"].as_array().unwrap().clone();
         assert_eq!(list["size"], apps.len());
         apps.iter().map(|app| app["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
@@ -151,7 +156,7 @@ async fn app_has_one_quota_until_it_is_unbound() {
     assert_eq!(names("bound-apps").await, ["one", "app_000"]);
     assert_eq!(names("bound-apps?app_name=APP").await, ["app_000"]);
     assert_eq!(names("bindable-apps").await, ["two"]);
-    let row = &site.read(2, &format!("/app-quotas/{first}/bound-apps?app_name=app")).await["apps"][0];
+    let row = &api.read(2, &format!("/app-quotas/{first}/bound-apps?app_name=app")).await["apps"][0];
     assert_eq!(
         (&row["app_quota_name"], &row["app_quota_id"], &row["status"]),
         (&json!("first"), &json!(first), &json!(1))
@@ -177,21 +182,21 @@ async fn app_has_one_quota_until_it_is_unbound() {
 
     let unbind = |quota: &str, app: &str| format!("/app-quotas/{quota}/bound-apps/{app}");
     refused(
-        &site.ask(2, "DELETE", &unbind(&second, PLAIN), None).await,
+        &api.ask(2, "DELETE", &unbind(&second, PLAIN), None).await,
         404,
         "APIG.3004",
         &format!("App {PLAIN} does not exist"),
     );
-    assert_eq!(site.ask(2, "DELETE", &unbind(&first, PLAIN), None).await.status, 204);
-    assert_eq!(site.read(2, &format!("/apps/{PLAIN}/bound-quota")).await, json!({}));
+    assert_eq!(api.ask(2, "DELETE", &unbind(&first, PLAIN), None).await.status, 204);
+    assert_eq!(api.read(2, &format!("/apps/{PLAIN}/bound-quota")).await, json!({}));
     refused(
-        &site.ask(2, "GET", &format!("/apps/{NOBODY}/bound-quota"), None).await,
+        &api.ask(2, "GET", &format!("/apps/{NOBODY}/bound-quota"), None).await,
         404,
         "APIG.3002",
         &format!("App {NOBODY} does not exist"),
     );
-    assert!(site.stored("one").await.app().unwrap().quota.is_some());
-    assert_eq!(site.ask(2, "DELETE", &format!("/app-quotas/{second}"), None).await.status, 204);
-    assert!(site.stored("one").await.app().unwrap().quota.is_none());
-    assert!(site.stored(APP).await.app().unwrap().quota.is_none());
+    assert!(api.stored("one").await.app().unwrap().quota.is_some());
+    assert_eq!(api.ask(2, "DELETE", &format!("/app-quotas/{second}"), None).await.status, 204);
+    assert!(api.stored("one").await.app().unwrap().quota.is_none());
+    assert!(api.stored(APP).await.app().unwrap().quota.is_none());
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use portcullis_surfaces::apig::descriptions;
 use serde_json::{Value, json};
 
-use super::{APP, INSTANCE, PROJECT, Site};
+use super::{APP, ApigApi, INSTANCE, PROJECT};
 use crate::management::pending_request::{Case, Loss, PendingRequest};
 
 const ASKING: &str = "asking";
@@ -13,11 +13,11 @@ const RELEASE: &str = "DEFAULT_ENVIRONMENT_RELEASE_ID";
 
 /// Returns a gateway with one object of each kind, the ids of these objects by their names in the descriptions, and the
 /// token.
-async fn site() -> (Site, BTreeMap<&'static str, String>, String) {
-    let site = Site::new().await;
+async fn api() -> (ApigApi, BTreeMap<&'static str, String>, String) {
+    let api = ApigApi::new().await;
     let made = async |path: &str, body: Value| {
         let target = format!("/v2/{PROJECT}/apigw/instances/{INSTANCE}{path}");
-        let answer = site.send("POST", &target, Some(&body.to_string())).await;
+        let answer = api.send("POST", &target, Some(&body.to_string())).await;
         assert_eq!(answer.status, 201, "{path} {answer:?}");
         answer.json()
     };
@@ -36,8 +36,8 @@ async fn site() -> (Site, BTreeMap<&'static str, String>, String) {
     let auth = text(&made("/app-auths", auth).await["auths"][0]["id"]);
     let code = json!({ "app_code": "c".repeat(64) });
     let code = text(&made(&format!("/apps/{APP}/app-codes"), code).await["id"]);
-    site.world.settle().await;
-    let token = site.world.key_with("gateway", "operator", |key| key.id = ASKING.parse().unwrap()).await;
+    api.world.settle().await;
+    let token = api.world.key_with("gateway", "operator", |key| key.id = ASKING.parse().unwrap()).await;
     let ids = [
         ("app_id", APP.to_owned()),
         ("app_auth_id", auth),
@@ -49,7 +49,7 @@ async fn site() -> (Site, BTreeMap<&'static str, String>, String) {
         ("special_id", special),
         ("free_throttle_id", free),
     ];
-    (site, ids.into(), token)
+    (api, ids.into(), token)
 }
 
 /// Returns a body and a query with which an operation succeeds. Panics for an unknown operation.
@@ -168,10 +168,10 @@ fn case(
 #[tokio::test]
 async fn token_revoked_after_admission_denies_every_operation() {
     for operation in operations() {
-        let (site, ids, token) = site().await;
+        let (api, ids, token) = api().await;
         let asked = case(&operation, &ids, &token);
-        site.world.assert_needs_its_credential(&site.server, &asked, "gateway", ASKING).await;
-        let (status, answer) = case(&operation, &ids, &site.token).send(&site.server).await;
+        api.world.assert_needs_its_credential(&api.server, &asked, "gateway", ASKING).await;
+        let (status, answer) = case(&operation, &ids, &api.token).send(&api.server).await;
         assert!((200..300).contains(&status), "{operation:?} {status} {answer}");
     }
 }
@@ -179,37 +179,37 @@ async fn token_revoked_after_admission_denies_every_operation() {
 #[tokio::test]
 async fn token_revoked_during_upload_denies_every_operation() {
     for operation in operations() {
-        let (site, ids, token) = site().await;
+        let (api, ids, token) = api().await;
         let case = case(&operation, &ids, &token);
         if case.body.is_some() {
             let asking = ("gateway", ASKING);
-            site.world.assert_refused_underway(&site.server, &case, asking, Loss::Deleted).await;
+            api.world.assert_refused_underway(&api.server, &case, asking, Loss::Deleted).await;
         }
     }
     for loss in Loss::ALL {
-        let (site, ids, token) = site().await;
+        let (api, ids, token) = api().await;
         let operation = ("v2", "create_app".to_owned(), "POST", super::all().replace("/v1", "/v2"));
         let case = case(&operation, &ids, &token);
-        site.world.assert_refused_underway(&site.server, &case, ("gateway", ASKING), loss).await;
+        api.world.assert_refused_underway(&api.server, &case, ("gateway", ASKING), loss).await;
     }
 }
 
 #[tokio::test]
 async fn subscription_lapsed_during_upload_changes_nothing() {
     for operation in operations() {
-        let (site, ids, token) = site().await;
+        let (api, ids, token) = api().await;
         let case = case(&operation, &ids, &token);
         if case.body.is_none() {
             continue;
         }
-        let underway = PendingRequest::begin(site.server.address, &case).await;
-        site.world.lapse("gateway").await;
-        let before = site.world.directory.applied();
+        let underway = PendingRequest::begin(api.server.address, &case).await;
+        api.world.lapse("gateway").await;
+        let before = api.world.directory.applied();
         let (status, answer) = underway.end().await;
         // Operations that only remove something are allowed.
         let takes_away = operation.1 == "unbind_throttles";
         assert_eq!(status, if takes_away { 200 } else { 403 }, "{operation:?} {answer}");
-        site.world.settle().await;
-        assert_eq!(site.world.directory.applied() == before, !takes_away, "{operation:?}");
+        api.world.settle().await;
+        assert_eq!(api.world.directory.applied() == before, !takes_away, "{operation:?}");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use portcullis::model::{Access, Scope, Scopes};
 use serde_json::{Value, json};
 
-use super::{APP, Answer, PROJECT, Site, app, refused, see, with};
+use super::{APP, Answer, ApigApi, PROJECT, app, refused, see, with};
 
 const PLAIN: &str = "14b399ac967f4115bb62c0346b4537e9";
 const NOBODY: &str = "c0a8010100004000800000000000beef";
@@ -14,7 +14,7 @@ fn body(name: &str) -> Value {
     json!({ "name": name, "time_unit": "MINUTE", "time_interval": 1, "api_call_limits": 800 })
 }
 
-impl Site {
+impl ApigApi {
     pub async fn tell(&self, version: u8, method: &str, path: &str, body: &Value) -> Answer {
         self.world.clock.advance(Duration::from_secs(1));
         self.ask(version, method, path, Some(&body.to_string())).await
@@ -47,7 +47,7 @@ fn names<'v>(list: &'v Value, of: &str) -> Vec<&'v str> {
 
 #[tokio::test]
 async fn throttling_policy_is_shown_as_documented() {
-    let site = Site::new().await;
+    let api = ApigApi::new().await;
     let whole = with(
         body("throttle_demo"),
         &json!({
@@ -55,7 +55,7 @@ async fn throttling_policy_is_shown_as_documented() {
             "remark": "Total: 800", "enable_adaptive_control": "FALSE",
         }),
     );
-    let made = site.tell(2, "POST", "/throttles", &whole).await;
+    let made = api.tell(2, "POST", "/throttles", &whole).await;
     let id = made.json()["id"].as_str().unwrap_or_default().to_owned();
     let document = |id: &str, name: &str, bound: u8, special: u8| {
         format!(
@@ -65,15 +65,15 @@ async fn throttling_policy_is_shown_as_documented() {
     assert_eq!((made.status.as_u16(), made.text), (201, document(&id, "throttle_demo", 0, 2)));
     assert_eq!(id.len(), 32);
     let path = format!("/throttles/{id}");
-    assert_eq!(site.ask(2, "GET", &path, None).await.text, document(&id, "throttle_demo", 0, 2));
+    assert_eq!(api.ask(2, "GET", &path, None).await.text, document(&id, "throttle_demo", 0, 2));
     let hyphens = [&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]].join("-");
-    let first = site.ask(1, "GET", &format!("/throttles/{hyphens}"), None).await;
+    let first = api.ask(1, "GET", &format!("/throttles/{hyphens}"), None).await;
     assert_eq!(first.text, document(&hyphens, "throttle_demo", 0, 2));
 
-    assert_eq!(site.bind(&id, &["orders", "bills"]).await.status, 201);
+    assert_eq!(api.bind(&id, &["orders", "bills"]).await.status, 201);
     let special = json!({ "object_id": PLAIN, "object_type": "APP", "call_limits": 1 });
-    assert_eq!(site.tell(2, "POST", &format!("{path}/throttle-specials"), &special).await.status, 201);
-    let changed = site.tell(2, "PUT", &path, &body("renamed")).await;
+    assert_eq!(api.tell(2, "POST", &format!("{path}/throttle-specials"), &special).await.status, 201);
+    let changed = api.tell(2, "PUT", &path, &body("renamed")).await;
     assert_eq!(
         (changed.status.as_u16(), changed.text),
         (200, document(&id, "renamed", 2, 1)),
@@ -81,7 +81,7 @@ async fn throttling_policy_is_shown_as_documented() {
     );
     let narrower = with(body("renamed"), &json!({ "api_call_limits": 200 }));
     refused(
-        &site.tell(2, "PUT", &path, &narrower).await,
+        &api.tell(2, "PUT", &path, &narrower).await,
         400,
         "APIG.2011",
         &see("Invalid parameter value", "user_call_limits"),
@@ -90,7 +90,7 @@ async fn throttling_policy_is_shown_as_documented() {
 
 #[tokio::test]
 async fn invalid_throttling_policy_names_its_member() {
-    let site = Site::new().await;
+    let api = ApigApi::new().await;
     let (invalid, small, large, none) = (
         ("APIG.2011", "Invalid parameter value"),
         ("APIG.2002", "The parameter value is too small"),
@@ -121,7 +121,7 @@ async fn invalid_throttling_policy_names_its_member() {
         ),
         (json!({ "enable_adaptive_control": "maybe" }), none, "enable_adaptive_control"),
     ] {
-        let answer = site.tell(2, "POST", "/throttles", &with(body("throttle"), &members)).await;
+        let answer = api.tell(2, "POST", "/throttles", &with(body("throttle"), &members)).await;
         refused(&answer, 400, code, &see(what, member));
     }
     for missing in ["name", "time_unit", "time_interval", "api_call_limits"] {
@@ -132,7 +132,7 @@ async fn invalid_throttling_policy_names_its_member() {
             } else {
                 body[missing] = Value::Null;
             }
-            let answer = site.tell(1, "POST", "/throttles", &body).await;
+            let answer = api.tell(1, "POST", "/throttles", &body).await;
             refused(&answer, 400, "APIG.2001", &see("The request parameters must be specified", missing));
         }
     }
@@ -142,24 +142,24 @@ async fn invalid_throttling_policy_names_its_member() {
         json!({ "api_call_limits": 1e30 }),
         json!({ "user_call_limits": "5" }),
     ] {
-        let answer = site.tell(2, "POST", "/throttles", &with(body("throttle"), &odd)).await;
+        let answer = api.tell(2, "POST", "/throttles", &with(body("throttle"), &odd)).await;
         assert_eq!(
             (answer.status.as_u16(), answer.json()["error_code"].as_str()),
             (400, Some("APIG.2000")),
             "{answer:?}"
         );
     }
-    assert_eq!(site.read(2, "/throttles").await["total"], 0);
+    assert_eq!(api.read(2, "/throttles").await["total"], 0);
 }
 
 #[tokio::test]
 async fn throttling_policies_are_listed_newest_first_in_pages() {
-    let site = Site::new().await;
+    let api = ApigApi::new().await;
     for name in ["first", "Second", "third"] {
-        site.throttle(name).await;
+        api.throttle(name).await;
     }
     refused(
-        &site.tell(2, "POST", "/throttles", &body("fourth")).await,
+        &api.tell(2, "POST", "/throttles", &body("fourth")).await,
         403,
         "APIG.3107",
         "The number of request throttling policies exceeds the maximum allowed limit.",
@@ -173,31 +173,31 @@ async fn throttling_policies_are_listed_newest_first_in_pages() {
         (2, "?name=second&precise_search=name", 0, vec![]),
         (2, "?name=Second&precise_search=name", 1, vec!["Second"]),
     ] {
-        let list = site.read(version, &format!("/throttles{query}")).await;
+        let list = api.read(version, &format!("/throttles{query}")).await;
         assert_eq!((list["total"].as_u64(), names(&list, "throttles")), (Some(total), found), "{query}");
     }
-    let id = site.read(2, "/throttles?name=first").await["throttles"][0]["id"].as_str().unwrap().to_owned();
-    assert_eq!(names(&site.read(2, &format!("/throttles?id={id}")).await, "throttles"), ["first"]);
-    let answer = site.ask(2, "GET", "/throttles?precise_search=id", None).await;
+    let id = api.read(2, "/throttles?name=first").await["throttles"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(names(&api.read(2, &format!("/throttles?id={id}")).await, "throttles"), ["first"]);
+    let answer = api.ask(2, "GET", "/throttles?precise_search=id", None).await;
     refused(&answer, 400, "APIG.2012", &see("Invalid parameter value", "precise_search"));
     refused(
-        &site.tell(2, "PUT", &format!("/throttles/{id}"), &body("third")).await,
+        &api.tell(2, "PUT", &format!("/throttles/{id}"), &body("third")).await,
         400,
         "APIG.3204",
         "The request throttling policy name already exists.",
     );
-    assert_eq!(site.ask(2, "DELETE", &format!("/throttles/{id}"), None).await.status, 204);
+    assert_eq!(api.ask(2, "DELETE", &format!("/throttles/{id}"), None).await.status, 204);
     for (method, body) in [("GET", None), ("PUT", Some(body("x_x").to_string())), ("DELETE", None)] {
-        let answer = site.ask(2, method, &format!("/throttles/{id}"), body.as_deref()).await;
+        let answer = api.ask(2, method, &format!("/throttles/{id}"), body.as_deref()).await;
         refused(&answer, 404, "APIG.3005", &format!("Request throttling policy {id} does not exist"));
     }
 }
 
 #[tokio::test]
 async fn api_has_the_policy_bound_last() {
-    let site = Site::new().await;
-    let (first, second) = (site.throttle("first").await, site.throttle("second").await);
-    let answer = site.bind(&first, &["orders", "bills", "orders"]).await;
+    let api = ApigApi::new().await;
+    let (first, second) = (api.throttle("first").await, api.throttle("second").await);
+    let answer = api.bind(&first, &["orders", "bills", "orders"]).await;
     assert_eq!(answer.status, 201);
     let applied = answer.json();
     let rows = applied["throttle_applys"].as_array().unwrap();
@@ -207,42 +207,42 @@ async fn api_has_the_policy_bound_last() {
         json!({ "publish_id": "orders", "scope": 1, "strategy_id": first, "apply_time": "2026-01-01T00:00:03Z", "id": id })
     );
     assert_eq!((rows.len(), &rows[2]), (3, &rows[0]));
-    let again = site.bind(&first, &["orders"]).await.json();
+    let again = api.bind(&first, &["orders"]).await.json();
     assert_eq!(again["throttle_applys"][0], rows[0], "already bound");
 
-    assert_eq!(site.bind(&second, &["bills"]).await.status, 201);
+    assert_eq!(api.bind(&second, &["bills"]).await.status, 201);
     let bound = |throttle: &str| format!("/throttle-bindings/binded-apis?throttle_id={throttle}");
-    assert_eq!(names(&site.read(2, &bound(&first)).await, "apis"), ["orders"]);
-    let one = &site.read(2, &bound(&first)).await["apis"][0];
+    assert_eq!(names(&api.read(2, &bound(&first)).await, "apis"), ["orders"]);
+    let one = &api.read(2, &bound(&first)).await["apis"][0];
     assert_eq!(
         (&one["throttle_apply_id"], &one["throttle_name"], &one["run_env_name"], &one["auth_type"]),
         (&json!(id), &json!("first"), &json!("RELEASE"), &json!("APP"))
     );
     let others = format!("/throttle-bindings/unbinded-apis?throttle_id={first}");
-    assert_eq!(names(&site.read(2, &others).await, "apis"), ["bills", "old_orders"]);
-    assert_eq!(names(&site.read(2, &format!("{others}&api_name=ORD")).await, "apis"), ["old_orders"]);
-    assert_eq!(names(&site.read(2, &format!("{others}&env_id=other")).await, "apis"), [""; 0]);
-    let of_api = site.read(2, "/throttle-bindings/binded-throttles?api_id=bills").await;
+    assert_eq!(names(&api.read(2, &others).await, "apis"), ["bills", "old_orders"]);
+    assert_eq!(names(&api.read(2, &format!("{others}&api_name=ORD")).await, "apis"), ["old_orders"]);
+    assert_eq!(names(&api.read(2, &format!("{others}&env_id=other")).await, "apis"), [""; 0]);
+    let of_api = api.read(2, "/throttle-bindings/binded-throttles?api_id=bills").await;
     assert_eq!(names(&of_api, "throttles"), ["second"]);
     assert_eq!(of_api["throttles"][0]["env_name"], "RELEASE");
-    let none = site.read(2, "/throttle-bindings/binded-throttles?api_id=old_orders").await;
+    let none = api.read(2, "/throttle-bindings/binded-throttles?api_id=old_orders").await;
     assert_eq!(none, json!({ "total": 0, "size": 0, "throttles": [] }));
 
     let path = format!("/throttles/{first}");
     refused(
-        &site.ask(2, "DELETE", &path, None).await,
+        &api.ask(2, "DELETE", &path, None).await,
         403,
         "APIG.3451",
         "The request throttling policy cannot be deleted because it has been bound to APIs.",
     );
-    assert_eq!(site.ask(2, "DELETE", &format!("/throttle-bindings/{id}"), None).await.status, 204);
+    assert_eq!(api.ask(2, "DELETE", &format!("/throttle-bindings/{id}"), None).await.status, 204);
     let gone = "The request throttling policy binding record does not exist.";
-    refused(&site.ask(2, "DELETE", &format!("/throttle-bindings/{id}"), None).await, 404, "APIG.3012", gone);
-    assert_eq!(site.ask(2, "DELETE", &path, None).await.status, 204);
+    refused(&api.ask(2, "DELETE", &format!("/throttle-bindings/{id}"), None).await, 404, "APIG.3012", gone);
+    assert_eq!(api.ask(2, "DELETE", &path, None).await.status, 204);
 
     let last = of_api["throttles"][0]["bind_id"].as_str().unwrap();
     let many = json!({ "throttle_bindings": [last, NOBODY, last] });
-    let answer = site.tell(2, "PUT", "/throttle-bindings?action=delete", &many).await;
+    let answer = api.tell(2, "PUT", "/throttle-bindings?action=delete", &many).await;
     let failure = |id: &str| {
         json!({ "bind_id": id, "error_code": "APIG.3012",
                 "error_msg": "The request throttling policy binding record does not exist" })
@@ -252,7 +252,7 @@ async fn api_has_the_policy_bound_last() {
         (200, json!({ "success_count": 1, "failure": [failure(NOBODY), failure(last)] }))
     );
     refused(
-        &site.tell(2, "PUT", "/throttle-bindings?action=add", &many).await,
+        &api.tell(2, "PUT", "/throttle-bindings?action=add", &many).await,
         400,
         "APIG.2011",
         &see("Invalid parameter value", "action"),
@@ -261,8 +261,8 @@ async fn api_has_the_policy_bound_last() {
 
 #[tokio::test]
 async fn invalid_binding_is_rejected() {
-    let site = Site::new().await;
-    let id = site.throttle("throttle").await;
+    let api = ApigApi::new().await;
+    let id = api.throttle("throttle").await;
     let missing = "The request parameters must be specified";
     for (body, status, code, text) in [
         (json!({ "publish_ids": ["orders"] }), 400, "APIG.2001", see(missing, "strategy_id")),
@@ -287,26 +287,26 @@ async fn invalid_binding_is_rejected() {
             format!("Request throttling policy {NOBODY} does not exist"),
         ),
     ] {
-        refused(&site.tell(2, "POST", "/throttle-bindings", &body).await, status, code, &text);
+        refused(&api.tell(2, "POST", "/throttle-bindings", &body).await, status, code, &text);
     }
-    assert_eq!(site.read(2, &format!("/throttles/{id}")).await["bind_num"], 0);
+    assert_eq!(api.read(2, &format!("/throttles/{id}")).await["bind_num"], 0);
     for (list, query, member) in [
         ("binded-apis", "", "throttle_id"),
         ("unbinded-apis", "", "throttle_id"),
         ("binded-throttles", "", "api_id"),
     ] {
-        let answer = site.ask(2, "GET", &format!("/throttle-bindings/{list}{query}"), None).await;
+        let answer = api.ask(2, "GET", &format!("/throttle-bindings/{list}{query}"), None).await;
         refused(&answer, 400, "APIG.2001", &see(missing, member));
     }
 }
 
 #[tokio::test]
 async fn app_and_user_have_limits_of_their_own() {
-    let site = Site::new().await;
-    let id = site.throttle("throttle").await;
+    let api = ApigApi::new().await;
+    let id = api.throttle("throttle").await;
     let path = format!("/throttles/{id}/throttle-specials");
     let special = |of: &str, kind: &str| json!({ "object_id": of, "object_type": kind, "call_limits": 150 });
-    let made = site.tell(2, "POST", &path, &special(PLAIN, "APP")).await;
+    let made = api.tell(2, "POST", &path, &special(PLAIN, "APP")).await;
     let own = made.json()["id"].as_str().unwrap_or_default().to_owned();
     assert_eq!(
         (made.status.as_u16(), made.json()),
@@ -320,12 +320,12 @@ async fn app_and_user_have_limits_of_their_own() {
         )
     );
     refused(
-        &site.tell(2, "POST", &path, &special(PLAIN, "APP")).await,
+        &api.tell(2, "POST", &path, &special(PLAIN, "APP")).await,
         400,
         "APIG.3308",
         "The excluded request throttling configuration already exists.",
     );
-    let user = site.tell(2, "POST", &path, &special(PROJECT, "USER")).await;
+    let user = api.tell(2, "POST", &path, &special(PROJECT, "USER")).await;
     assert_eq!((user.status.as_u16(), user.json()["object_name"].as_str()), (201, Some(PROJECT)));
     for (body, status, code, text) in [
         (special(NOBODY, "APP"), 404, "APIG.3004", format!("App {NOBODY} does not exist")),
@@ -349,7 +349,7 @@ async fn app_and_user_have_limits_of_their_own() {
             see("The parameter value is too large", "call_limits"),
         ),
     ] {
-        refused(&site.tell(2, "POST", &path, &body).await, status, code, &text);
+        refused(&api.tell(2, "POST", &path, &body).await, status, code, &text);
     }
     let kinds = |list: &Value| -> Vec<String> {
         let rows = list["throttle_specials"].as_array().unwrap();
@@ -363,15 +363,15 @@ async fn app_and_user_have_limits_of_their_own() {
         ("?app_name=none", &[]),
         ("?limit=1&offset=1", &["APP"]),
     ] {
-        assert_eq!(kinds(&site.read(2, &format!("{path}{query}")).await), expected, "{query}");
+        assert_eq!(kinds(&api.read(2, &format!("{path}{query}")).await), expected, "{query}");
     }
     // V1 has other names for the members, and names the policy in the body.
     let hyphens = [&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]].join("-");
-    let first = site.read(1, &format!("/throttle-specials/{hyphens}")).await;
+    let first = api.read(1, &format!("/throttle-specials/{hyphens}")).await;
     for (version, path, member) in
         [(1, format!("/throttle-specials/{hyphens}"), "instance_type"), (2, path.clone(), "object_type")]
     {
-        let answer = site.ask(version, "GET", &format!("{path}?{member}=NONE"), None).await;
+        let answer = api.ask(version, "GET", &format!("{path}?{member}=NONE"), None).await;
         refused(&answer, 400, "APIG.2012", &see("Invalid parameter value", member));
     }
     let row = &first["throttle_specials"][1];
@@ -382,34 +382,34 @@ async fn app_and_user_have_limits_of_their_own() {
     assert!(row.get("object_id").is_none() && row.get("throttle_id").is_none());
 
     let one = format!("{path}/{own}");
-    let after = site.tell(2, "PUT", &one, &json!({ "call_limits": 200 })).await;
+    let after = api.tell(2, "PUT", &one, &json!({ "call_limits": 200 })).await;
     assert_eq!((after.status.as_u16(), after.json()["call_limits"].as_u64()), (200, Some(200)));
-    assert_eq!(site.ask(2, "DELETE", &one, None).await.status, 204);
+    assert_eq!(api.ask(2, "DELETE", &one, None).await.status, 204);
     let gone = "The excluded request throttling configuration does not exist.";
-    refused(&site.ask(2, "DELETE", &one, None).await, 404, "APIG.3013", gone);
-    refused(&site.tell(2, "PUT", &one, &json!({ "call_limits": 1 })).await, 404, "APIG.3013", gone);
+    refused(&api.ask(2, "DELETE", &one, None).await, 404, "APIG.3013", gone);
+    refused(&api.tell(2, "PUT", &one, &json!({ "call_limits": 1 })).await, 404, "APIG.3013", gone);
     let of_first =
         json!({ "instance_id": APP, "instance_type": "APP", "strategy_id": hyphens, "call_limits": 5 });
-    assert_eq!(site.tell(1, "POST", "/throttle-specials", &of_first).await.status, 201);
-    let mixed = site.tell(2, "POST", &path, &of_first).await;
+    assert_eq!(api.tell(1, "POST", "/throttle-specials", &of_first).await.status, 201);
+    let mixed = api.tell(2, "POST", &path, &of_first).await;
     // Members of the other version are unknown and ignored.
     refused(&mixed, 400, "APIG.2001", &see("The request parameters must be specified", "object_id"));
 
     // Deleting an app deletes its excluded configurations.
-    assert_eq!(site.ask(2, "DELETE", &format!("/apps/{PLAIN}"), None).await.status, 204);
-    assert_eq!(kinds(&site.read(2, &path).await), ["USER"]);
+    assert_eq!(api.ask(2, "DELETE", &format!("/apps/{PLAIN}"), None).await.status, 204);
+    assert_eq!(kinds(&api.read(2, &path).await), ["USER"]);
 }
 
 #[tokio::test]
 async fn at_most_thirty_apps_have_limits_of_their_own() {
-    let site = Site::with_room(100).await;
-    let id = site.throttle("throttle").await;
+    let api = ApigApi::with_room(100).await;
+    let id = api.throttle("throttle").await;
     let path = format!("/throttles/{id}/throttle-specials");
     for at in 0..31 {
         let of = format!("app-{at}");
-        site.world.caller("gateway", &of, &of, app(&site.world, &of, &of)).await;
+        api.world.caller("gateway", &of, &of, app(&api.world, &of, &of)).await;
         let body = json!({ "object_id": of, "object_type": "APP", "call_limits": 1 });
-        let answer = site.tell(2, "POST", &path, &body).await;
+        let answer = api.tell(2, "POST", &path, &body).await;
         match at {
             0..30 => assert_eq!(answer.status, 201, "{answer:?}"),
             _ => refused(
@@ -424,11 +424,11 @@ async fn at_most_thirty_apps_have_limits_of_their_own() {
 
 #[tokio::test]
 async fn throttling_policies_require_access_to_all_apps() {
-    let mut site = Site::new().await;
-    let id = site.throttle("throttle").await;
+    let mut api = ApigApi::new().await;
+    let id = api.throttle("throttle").await;
     let scope = |access, targets| Scope { resource: "apps".into(), access, targets };
     let confined = Scopes::Listed(vec![scope(Access::Write, Some(vec![APP.into()]))]);
-    site.token = site.world.key_with("gateway", "operator", |key| key.scopes = confined).await;
+    api.token = api.world.key_with("gateway", "operator", |key| key.scopes = confined).await;
     let denied = "No permissions to request this method";
     for (method, path, body) in [
         ("GET", "/throttles".to_owned(), None),
@@ -437,30 +437,29 @@ async fn throttling_policies_require_access_to_all_apps() {
         ("DELETE", format!("/throttles/{id}"), None),
         ("GET", "/app-quotas".to_owned(), None),
     ] {
-        let answer = site.ask(2, method, &path, body.map(|body| body.to_string()).as_deref()).await;
+        let answer = api.ask(2, method, &path, body.map(|body| body.to_string()).as_deref()).await;
         refused(&answer, 403, "APIG.1005", denied);
     }
-    assert_eq!(site.ask(2, "GET", &format!("/apps/{PLAIN}/bound-quota"), None).await.status, 200);
+    assert_eq!(api.ask(2, "GET", &format!("/apps/{PLAIN}/bound-quota"), None).await.status, 200);
     let reads = Scopes::Listed(vec![scope(Access::Read, None)]);
-    site.token = site.world.key_with("gateway", "operator", |key| key.scopes = reads).await;
-    assert_eq!(site.ask(2, "GET", "/throttles", None).await.status, 200);
-    refused(&site.tell(2, "POST", "/throttles", &body("another")).await, 403, "APIG.1005", denied);
+    api.token = api.world.key_with("gateway", "operator", |key| key.scopes = reads).await;
+    assert_eq!(api.ask(2, "GET", "/throttles", None).await.status, 200);
+    refused(&api.tell(2, "POST", "/throttles", &body("another")).await, 403, "APIG.1005", denied);
 }
 
 #[tokio::test]
 async fn concurrent_changes_are_not_lost() {
-    let site = Site::with_room(100).await;
-    let id = site.throttle("throttle").await;
+    let api = ApigApi::with_room(100).await;
+    let id = api.throttle("throttle").await;
     let path = format!("/throttles/{id}/throttle-specials");
     let mut bodies = Vec::new();
     for at in 0..8 {
         let of = format!("app-{at}");
-        site.world.caller("gateway", &of, &of, app(&site.world, &of, &of)).await;
+        api.world.caller("gateway", &of, &of, app(&api.world, &of, &of)).await;
         bodies.push(json!({ "object_id": of, "object_type": "APP", "call_limits": 1 }).to_string());
     }
     let answers =
-        futures_util::future::join_all(bodies.iter().map(|body| site.ask(2, "POST", &path, Some(body))))
-            .await;
+        futures_util::future::join_all(bodies.iter().map(|body| api.ask(2, "POST", &path, Some(body)))).await;
     assert!(answers.iter().all(|answer| answer.status == 201), "{answers:?}");
-    assert_eq!(site.read(2, &path).await["total"], 8);
+    assert_eq!(api.read(2, &path).await["total"], 8);
 }

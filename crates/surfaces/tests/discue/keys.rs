@@ -13,7 +13,7 @@ fn scope(resource: &str, access: Access, targets: Option<&[&str]>) -> Scope {
     Scope { resource: resource.into(), access, targets }
 }
 
-impl Site {
+impl DiscueApi {
     /// Creates a key, and returns the key and its id.
     async fn make(&self, body: &str) -> (String, String) {
         let answer = self.send("POST", "/api_keys", &[JSON], Some(body)).await;
@@ -43,7 +43,7 @@ impl Site {
         self.world.key_with("org", ID, |key| key.scopes = Scopes::Listed(scopes)).await
     }
 
-    async fn kept(&self, id: &str) -> Credential {
+    async fn stored_key(&self, id: &str) -> Credential {
         let id: CredentialId = id.parse().unwrap();
         self.world.memory.credential(&"org".parse().unwrap(), &id).await.unwrap()
     }
@@ -52,8 +52,8 @@ impl Site {
 #[tokio::test]
 async fn new_key_is_shown_once_and_works() {
     for prefix in ["", "/v1"] {
-        let site = Site::new().await;
-        let answer = site.send("POST", &format!("{prefix}/api_keys"), &[JSON], Some("{}")).await;
+        let api = DiscueApi::new().await;
+        let answer = api.send("POST", &format!("{prefix}/api_keys"), &[JSON], Some("{}")).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(answer.field("cache-control"), ["no-store"]);
         assert_eq!(answer.field("etag"), ["\"1\""]);
@@ -65,28 +65,28 @@ async fn new_key_is_shown_once_and_works() {
         assert!(answer.text.starts_with("{\"api_key\":"));
 
         let id = href.strip_prefix("https://api.discue.io/api_keys/").unwrap();
-        let read = site.get(&format!("{prefix}/api_keys/{id}")).await;
+        let read = api.get(&format!("{prefix}/api_keys/{id}")).await;
         assert_eq!(read.status, 200, "{read:?}");
         assert!(!read.text.contains(key));
         // The key has no protected scope, so the response is 403. An unknown key would get 401.
-        site.world.settle().await;
-        assert_eq!(site.with_key(key, "GET", "/api_keys", None).await.status, 403);
-        let kept = site.kept(id).await;
-        assert!(!format!("{kept:?}").contains(key));
+        api.world.settle().await;
+        assert_eq!(api.with_key(key, "GET", "/api_keys", None).await.status, 403);
+        let stored = api.stored_key(id).await;
+        assert!(!format!("{stored:?}").contains(key));
     }
 }
 
 #[tokio::test]
 async fn key_is_shown_as_documented() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     let body = json!({"name": "ci", "status": "disabled", "scopes": [
         {"resource": "queues", "access": "read", "targets": "*"},
         {"resource": "events", "access": "write", "targets": ["*"]},
         {"resource": "messages", "access": "write", "targets": [OTHER, ID]},
     ]});
-    let (key, id) = site.make(&body.to_string()).await;
-    let shown = site.shown(&id).await;
-    let now = site.world.now().as_millisecond();
+    let (key, id) = api.make(&body.to_string()).await;
+    let shown = api.shown(&id).await;
+    let now = api.world.now().as_millisecond();
     assert_eq!(
         shown,
         json!({
@@ -101,18 +101,18 @@ async fn key_is_shown_as_documented() {
     let short = shown["key"].as_str().unwrap();
     assert!(key.starts_with(short) && short.len() < 24, "{short}");
 
-    let used = site.world.now();
-    site.world.memory.record_last_used(&[(id.parse().unwrap(), used)]).await.unwrap();
-    assert_eq!(site.shown(&id).await["last_used_at"], used.as_second() * 1000);
+    let used = api.world.now();
+    api.world.memory.record_last_used(&[(id.parse().unwrap(), used)]).await.unwrap();
+    assert_eq!(api.shown(&id).await["last_used_at"], used.as_second() * 1000);
 }
 
 #[tokio::test]
 async fn list_contains_only_the_keys_of_the_api_client() {
-    let site = Site::new().await;
-    let (_, first) = site.make("").await;
-    let (_, second) = site.make(r#"{"name":"second"}"#).await;
-    let theirs = site.world.key("org", OTHER).await;
-    let answer = site.get("/api_keys?pretty").await;
+    let api = DiscueApi::new().await;
+    let (_, first) = api.make("").await;
+    let (_, second) = api.make(r#"{"name":"second"}"#).await;
+    let theirs = api.world.key("org", OTHER).await;
+    let answer = api.get("/api_keys?pretty").await;
     assert_eq!(answer.status, 200);
     assert!(answer.text.starts_with("{\n  \"api_keys\": ["));
     let document = answer.json();
@@ -122,75 +122,75 @@ async fn list_contains_only_the_keys_of_the_api_client() {
     assert!(ids.is_sorted() && ids.len() == 3, "with the calling key: {ids:?}");
     assert!(ids.contains(&&*first) && ids.contains(&&*second));
     for key in listed {
-        assert_eq!(*key, site.shown(key["id"].as_str().unwrap()).await);
+        assert_eq!(*key, api.shown(key["id"].as_str().unwrap()).await);
     }
     // The other api client has its own key, and no access to these.
-    let list = site.with_key(&theirs, "GET", "/api_keys", None).await.json();
+    let list = api.with_key(&theirs, "GET", "/api_keys", None).await.json();
     assert_eq!(list["api_keys"].as_array().unwrap().len(), 1);
     for (method, body) in [("GET", None), ("PUT", Some("{}")), ("DELETE", None)] {
-        let answer = site.with_key(&theirs, method, &format!("/api_keys/{first}"), body).await;
+        let answer = api.with_key(&theirs, method, &format!("/api_keys/{first}"), body).await;
         refused(&answer, 404, "Not Found");
     }
 }
 
 #[tokio::test]
 async fn update_changes_named_members_and_replaces_scopes() {
-    let site = Site::new().await;
-    let (key, id) = site.make(r#"{"name":"old"}"#).await;
+    let api = DiscueApi::new().await;
+    let (key, id) = api.make(r#"{"name":"old"}"#).await;
     let target = format!("/api_keys/{id}");
-    let put = async |body: &str| site.send("PUT", &target, &[JSON], Some(body)).await;
+    let put = async |body: &str| api.send("PUT", &target, &[JSON], Some(body)).await;
     let answer = put(r#"{"scopes":[{"resource":"stats","access":"read","targets":["*"]}]}"#).await;
     assert_eq!((answer.status.as_u16(), answer.field("etag")), (200, vec!["\"2\""]), "{answer:?}");
     let shown = answer.json();
-    assert_eq!(shown["api_key"], site.shown(&id).await);
+    assert_eq!(shown["api_key"], api.shown(&id).await);
     assert_eq!(shown["api_key"]["name"], "old");
     assert_eq!(shown["api_key"]["scopes"].as_array().unwrap().len(), 1);
     assert_eq!(shown["_links"]["self"]["href"], format!("https://api.discue.io{target}"));
 
     assert_eq!(put(r#"{"name":"new","status":"disabled"}"#).await.json()["api_key"]["status"], "disabled");
-    site.world.settle().await;
-    let disabled = site.with_key(&key, "GET", "/nothing", None).await;
+    api.world.settle().await;
+    let disabled = api.with_key(&key, "GET", "/nothing", None).await;
     refused(&disabled, 403, "Forbidden");
-    assert_eq!(site.kept(&id).await.name, "new");
+    assert_eq!(api.stored_key(&id).await.name, "new");
     // An update without members changes nothing.
-    let nothing = site.send("PUT", &target, &[("content-length", "0")], None).await;
+    let nothing = api.send("PUT", &target, &[("content-length", "0")], None).await;
     assert_eq!(nothing.field("etag"), ["\"3\""]);
 
-    let stale = site.send("PUT", &target, &[JSON, ("if-match", "\"2\"")], Some(r#"{"name":"x"}"#)).await;
+    let stale = api.send("PUT", &target, &[JSON, ("if-match", "\"2\"")], Some(r#"{"name":"x"}"#)).await;
     refused(&stale, 409, "Conflict");
-    let stale = site.send("DELETE", &target, &[("if-match", "\"2\"")], None).await;
+    let stale = api.send("DELETE", &target, &[("if-match", "\"2\"")], None).await;
     refused(&stale, 409, "Conflict");
-    assert_eq!(site.kept(&id).await.revision, 3);
+    assert_eq!(api.stored_key(&id).await.revision, 3);
 }
 
 #[tokio::test]
 async fn deleted_key_is_denied_and_its_response_has_links_only() {
-    let site = Site::new().await;
-    let (key, id) = site.make("{}").await;
+    let api = DiscueApi::new().await;
+    let (key, id) = api.make("{}").await;
     let target = format!("/api_keys/{id}");
-    let answer = site.send("DELETE", &target, &[], None).await;
+    let answer = api.send("DELETE", &target, &[], None).await;
     assert_eq!(answer.status, 200);
     assert_eq!(
         answer.json(),
         json!({"_links": {"self": {"href": format!("https://api.discue.io{target}")}}})
     );
-    site.world.settle().await;
-    refused(&site.with_key(&key, "GET", "/api_keys", None).await, 401, "Unauthorized");
+    api.world.settle().await;
+    refused(&api.with_key(&key, "GET", "/api_keys", None).await, 401, "Unauthorized");
     for (method, body) in [("GET", None), ("PUT", Some("{}")), ("DELETE", None)] {
-        refused(&site.send(method, &target, &[JSON], body).await, 404, "Not Found");
+        refused(&api.send(method, &target, &[JSON], body).await, 404, "Not Found");
     }
     // An api client can also delete the calling key.
-    let list = site.get("/api_keys").await.json();
+    let list = api.get("/api_keys").await.json();
     let own = list["api_keys"][0]["id"].as_str().unwrap();
-    assert_eq!(site.send("DELETE", &format!("/api_keys/{own}"), &[], None).await.status, 200);
-    site.world.settle().await;
-    refused(&site.get("/api_keys").await, 401, "Unauthorized");
+    assert_eq!(api.send("DELETE", &format!("/api_keys/{own}"), &[], None).await.status, 200);
+    api.world.settle().await;
+    refused(&api.get("/api_keys").await, 401, "Unauthorized");
 }
 
 #[tokio::test]
 async fn invalid_key_is_rejected_and_not_created() {
-    let site = Site::new().await;
-    let (_, id) = site.make("{}").await;
+    let api = DiscueApi::new().await;
+    let (_, id) = api.make("{}").await;
     let long = "x".repeat(65);
     let scopes = |text: &str| format!(r#"{{"scopes":[{text}]}}"#);
     for (body, status, title) in [
@@ -226,26 +226,26 @@ async fn invalid_key_is_rejected_and_not_created() {
         (scopes(r#"{"resource":"queues","access":"read","targets":["*","x"]}"#), 422, "Unprocessable Entity"),
     ] {
         for (method, target) in [("POST", "/api_keys".to_owned()), ("PUT", format!("/api_keys/{id}"))] {
-            let answer = site.send(method, &target, &[JSON], Some(&body)).await;
+            let answer = api.send(method, &target, &[JSON], Some(&body)).await;
             assert_eq!(answer.status, status, "{method} {body}: {answer:?}");
             refused(&answer, status, title);
         }
     }
-    let list = site.get("/api_keys").await.json();
+    let list = api.get("/api_keys").await.json();
     assert_eq!(list["api_keys"].as_array().unwrap().len(), 2);
-    assert_eq!(site.kept(&id).await.revision, 1);
+    assert_eq!(api.stored_key(&id).await.revision, 1);
 }
 
 #[tokio::test]
 async fn key_cannot_grant_more_than_it_has() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     let own = vec![
         scope("api_keys", Access::Write, None),
         scope("queues", Access::Read, None),
         scope("messages", Access::Write, Some(&[OTHER])),
     ];
-    let maker = site.limited(own.clone()).await;
-    let (_, id) = site.make(r#"{"name":"made by another"}"#).await;
+    let maker = api.limited(own.clone()).await;
+    let (_, id) = api.make(r#"{"name":"made by another"}"#).await;
     for (wanted, may) in [
         (r#"{"resource":"queues","access":"read","targets":"*"}"#.to_owned(), true),
         (format!(r#"{{"resource":"queues","access":"read","targets":["{ID}"]}}"#), true),
@@ -257,37 +257,37 @@ async fn key_cannot_grant_more_than_it_has() {
     ] {
         let body = format!(r#"{{"scopes":[{wanted}]}}"#);
         for (method, target) in [("POST", "/api_keys".to_owned()), ("PUT", format!("/api_keys/{id}"))] {
-            let answer = site.with_key(&maker, method, &target, Some(&body)).await;
+            let answer = api.with_key(&maker, method, &target, Some(&body)).await;
             assert_eq!(answer.status, if may { 200 } else { 403 }, "{method} {body}: {answer:?}");
         }
     }
     // Without `scopes`, the new key has all scopes of the calling key that it may grant.
-    let answer = site.with_key(&maker, "POST", "/api_keys", Some("{}")).await.json();
+    let answer = api.with_key(&maker, "POST", "/api_keys", Some("{}")).await.json();
     let href = answer["_links"]["self"]["href"].as_str().unwrap();
-    let made = site.kept(href.rsplit('/').next().unwrap()).await;
+    let made = api.stored_key(href.rsplit('/').next().unwrap()).await;
     assert_eq!(made.scopes, Scopes::Listed(own[1..].to_vec()));
 }
 
 #[tokio::test]
 async fn expiring_key_cannot_create_a_longer_lived_one() {
-    let site = Site::new().await;
-    let end = site.world.now() + std::time::Duration::from_secs(60);
-    let maker = site.world.key_with("org", ID, |key| key.not_after = Some(end)).await;
-    let answer = site.with_key(&maker, "POST", "/api_keys", Some("{}")).await.json();
+    let api = DiscueApi::new().await;
+    let end = api.world.now() + std::time::Duration::from_secs(60);
+    let maker = api.world.key_with("org", ID, |key| key.not_after = Some(end)).await;
+    let answer = api.with_key(&maker, "POST", "/api_keys", Some("{}")).await.json();
     let made = answer["api_key"].as_str().unwrap();
-    site.world.clock.advance(std::time::Duration::from_secs(59));
-    assert_eq!(site.with_key(made, "GET", "/api_keys", None).await.status, 403);
-    site.world.clock.advance(std::time::Duration::from_secs(1));
-    assert_eq!(site.with_key(made, "GET", "/api_keys", None).await.status, 401);
+    api.world.clock.advance(std::time::Duration::from_secs(59));
+    assert_eq!(api.with_key(made, "GET", "/api_keys", None).await.status, 403);
+    api.world.clock.advance(std::time::Duration::from_secs(1));
+    assert_eq!(api.with_key(made, "GET", "/api_keys", None).await.status, 401);
 }
 
 #[tokio::test]
 async fn scopes_decide_which_keys_are_visible_and_changeable() {
-    let site = Site::new().await;
-    let (_, first) = site.make("{}").await;
-    let (_, second) = site.make("{}").await;
-    let reader = site.limited(vec![scope("api_keys", Access::Read, Some(&[&first]))]).await;
-    let list = site.with_key(&reader, "GET", "/api_keys", None).await.json();
+    let api = DiscueApi::new().await;
+    let (_, first) = api.make("{}").await;
+    let (_, second) = api.make("{}").await;
+    let reader = api.limited(vec![scope("api_keys", Access::Read, Some(&[&first]))]).await;
+    let list = api.with_key(&reader, "GET", "/api_keys", None).await.json();
     assert_eq!(list["api_keys"].as_array().unwrap().len(), 1);
     assert_eq!(list["api_keys"][0]["id"], *first);
     for (method, target, body, status) in [
@@ -299,56 +299,56 @@ async fn scopes_decide_which_keys_are_visible_and_changeable() {
         ("GET", format!("/api_clients/{ID}"), None, 403),
         ("GET", "/api_clients".into(), None, 403),
     ] {
-        let answer = site.with_key(&reader, method, &target, body).await;
+        let answer = api.with_key(&reader, method, &target, body).await;
         assert_eq!(answer.status, status, "{method} {target}: {answer:?}");
     }
-    let writer = site.limited(vec![scope("api_keys", Access::Write, Some(&[&first]))]).await;
-    let answer = site.with_key(&writer, "POST", "/api_keys", Some("{}")).await;
+    let writer = api.limited(vec![scope("api_keys", Access::Write, Some(&[&first]))]).await;
+    let answer = api.with_key(&writer, "POST", "/api_keys", Some("{}")).await;
     refused(&answer, 403, "Forbidden");
-    let answer = site.with_key(&writer, "DELETE", &format!("/api_keys/{first}"), None).await;
+    let answer = api.with_key(&writer, "DELETE", &format!("/api_keys/{first}"), None).await;
     assert_eq!(answer.status, 200);
 }
 
 #[tokio::test]
 async fn lapsed_subscription_may_read_and_revoke() {
-    let site = Site::new().await;
-    let (_, id) = site.make("{}").await;
-    site.world.lapse("org").await;
-    assert_eq!(site.shown(&id).await["status"], "enabled");
-    refused(&site.send("POST", "/api_keys", &[JSON], Some("{}")).await, 402, "Payment Required");
-    let put = site.send("PUT", &format!("/api_keys/{id}"), &[JSON], Some(r#"{"name":"x"}"#)).await;
+    let api = DiscueApi::new().await;
+    let (_, id) = api.make("{}").await;
+    api.world.lapse("org").await;
+    assert_eq!(api.shown(&id).await["status"], "enabled");
+    refused(&api.send("POST", "/api_keys", &[JSON], Some("{}")).await, 402, "Payment Required");
+    let put = api.send("PUT", &format!("/api_keys/{id}"), &[JSON], Some(r#"{"name":"x"}"#)).await;
     refused(&put, 402, "Payment Required");
-    assert_eq!(site.send("DELETE", &format!("/api_keys/{id}"), &[], None).await.status, 200);
+    assert_eq!(api.send("DELETE", &format!("/api_keys/{id}"), &[], None).await.status, 200);
 }
 
 #[tokio::test]
 async fn api_client_has_at_most_a_hundred_keys() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     for _ in 1..100 {
-        assert_eq!(site.send("POST", "/api_keys", &[], None).await.status, 200);
+        assert_eq!(api.send("POST", "/api_keys", &[], None).await.status, 200);
     }
-    refused(&site.send("POST", "/api_keys", &[], None).await, 402, "Payment Required");
+    refused(&api.send("POST", "/api_keys", &[], None).await, 402, "Payment Required");
 }
 
 /// The requests and expectations of the vendor's own client, where it uses this form of the contract.
 #[tokio::test]
 async fn responses_suit_the_vendor_client() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     // The path has no version. An absent status means enabled.
-    let (_, id) = site.make(r#"{"name":"my-key.1_x"}"#).await;
-    let made = site.shown(&id).await;
+    let (_, id) = api.make(r#"{"name":"my-key.1_x"}"#).await;
+    let made = api.shown(&id).await;
     assert_eq!((&made["status"], &made["name"]), (&json!("enabled"), &json!("my-key.1_x")));
     assert_eq!(made["id"], *id);
     // The response to an update has the entity, the response to a deletion has none.
-    let put = site.send("PUT", &format!("/api_keys/{id}"), &[JSON], Some(r#"{"status":"disabled"}"#)).await;
+    let put = api.send("PUT", &format!("/api_keys/{id}"), &[JSON], Some(r#"{"status":"disabled"}"#)).await;
     assert_eq!((put.status.as_u16(), &put.json()["api_key"]["id"]), (200, &json!(id)));
-    let gone = site.send("DELETE", &format!("/api_keys/{id}"), &[], None).await;
+    let gone = api.send("DELETE", &format!("/api_keys/{id}"), &[], None).await;
     assert_eq!((gone.status.as_u16(), gone.json()["api_key"].is_null()), (200, true));
     assert!(gone.json()["_links"].is_object());
-    assert_eq!(site.kept_status(&id).await, None);
+    assert_eq!(api.kept_status(&id).await, None);
 }
 
-impl Site {
+impl DiscueApi {
     async fn kept_status(&self, id: &str) -> Option<Status> {
         let id = id.parse().unwrap();
         self.world.memory.credential(&"org".parse().unwrap(), &id).await.ok().map(|key| key.status)
@@ -357,15 +357,15 @@ impl Site {
 
 #[tokio::test]
 async fn undocumented_members_are_ignored_and_null_is_absent() {
-    let site = Site::new().await;
-    let (_, id) = site.make(r#"{"name":"ci"}"#).await;
+    let api = DiscueApi::new().await;
+    let (_, id) = api.make(r#"{"name":"ci"}"#).await;
     for body in [
         r#"{"name":null,"status":null,"scopes":null}"#,
         r#"{"alias":"x","name":"ci","expires":{"a":[null]},"expires":1}"#,
         r#"{"status":"enabled","Name":7}"#,
         "{}",
     ] {
-        let answer = site.send("PUT", &format!("/api_keys/{id}?x=1&x=2"), &[JSON], Some(body)).await;
+        let answer = api.send("PUT", &format!("/api_keys/{id}?x=1&x=2"), &[JSON], Some(body)).await;
         assert_eq!(
             (answer.status.as_u16(), &answer.json()["api_key"]["name"]),
             (200, &"ci".into()),
@@ -373,6 +373,6 @@ async fn undocumented_members_are_ignored_and_null_is_absent() {
         );
     }
     let scope = r#"{"scopes":[{"resource":"queues","access":"read","targets":"*","x":null}],"y":1}"#;
-    let answer = site.send("PUT", &format!("/api_keys/{id}"), &[JSON], Some(scope)).await;
+    let answer = api.send("PUT", &format!("/api_keys/{id}"), &[JSON], Some(scope)).await;
     assert_eq!(answer.json()["api_key"]["scopes"][0]["resource"], "queues", "{}", answer.text);
 }

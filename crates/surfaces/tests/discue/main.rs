@@ -28,18 +28,18 @@ const OTHER: &str = "MbCS6UB_m7NdvyDOE8stT";
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// A server of the API with one organization and two api clients.
-struct Site {
+struct DiscueApi {
     world: ManagedRegistry,
     server: Server,
     key: String,
 }
 
-impl Site {
+impl DiscueApi {
     async fn new() -> Self {
         Self::with(vec![], None).await
     }
 
-    /// A site with disabled operations. With a quota, the caller has a plan that allows this many requests at once and
+    /// A server with disabled operations. With a quota, the caller has a plan that allows this many requests at once and
     /// per minute.
     async fn with(disabled_operations: Vec<Operation>, quota: Option<u32>) -> Self {
         let world = ManagedRegistry::new();
@@ -121,22 +121,22 @@ const SEED_BODY: &str = r#"{
 #[tokio::test]
 async fn contract_example_gets_its_response() {
     for prefix in ["", "/v1"] {
-        let site = Site::new().await;
+        let api = DiscueApi::new().await;
         let target = format!("{prefix}/api_clients/{ID}");
         let fields = [JSON, ("accept", "application/json")];
-        let answer = site.send("PUT", &target, &fields, Some(SEED_BODY)).await;
+        let answer = api.send("PUT", &target, &fields, Some(SEED_BODY)).await;
         succeeded(&answer, ID, "example.com/dev", 2);
-        assert_eq!(site.stored(ID).await.name, "example.com/dev");
+        assert_eq!(api.stored(ID).await.name, "example.com/dev");
     }
 }
 
 #[tokio::test]
 async fn pretty_parameter_indents_the_response() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     for (query, pretty) in
         [("?pretty", true), ("?pretty=true", true), ("?pretty=false", false), ("?x=1", false)]
     {
-        let answer = site.send("PUT", &format!("/api_clients/{ID}{query}"), &[JSON], Some(SEED_BODY)).await;
+        let answer = api.send("PUT", &format!("/api_clients/{ID}{query}"), &[JSON], Some(SEED_BODY)).await;
         let compact = document(ID, "example.com/dev");
         let expected = if pretty {
             [
@@ -163,32 +163,32 @@ async fn pretty_parameter_indents_the_response() {
 
 #[tokio::test]
 async fn empty_update_returns_the_current_state() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     let target = format!("/api_clients/{ID}");
-    succeeded(&site.send("PUT", &target, &[], None).await, ID, "example.com/old", 1);
-    succeeded(&site.send("PUT", &target, &[("content-length", "0")], None).await, ID, "example.com/old", 1);
+    succeeded(&api.send("PUT", &target, &[], None).await, ID, "example.com/old", 1);
+    succeeded(&api.send("PUT", &target, &[("content-length", "0")], None).await, ID, "example.com/old", 1);
     for body in ["", "{}", " \r\n\t", r#"{"name":"example.com/old"}"#, &format!(r#"{{"id":"{ID}"}}"#)] {
-        succeeded(&site.put(ID, body).await, ID, "example.com/old", 1);
+        succeeded(&api.put(ID, body).await, ID, "example.com/old", 1);
     }
-    assert_eq!(site.stored(ID).await.revision, 1);
+    assert_eq!(api.stored(ID).await.revision, 1);
 }
 
 #[tokio::test]
 async fn stored_invalid_name_may_stay() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     let id = "c0a80101-0000-4000-8000-000000000001";
-    site.world.caller("org", id, "Made Elsewhere", CallerKind::ApiClient).await;
-    succeeded(&site.put(id, r#"{"name":"Made Elsewhere"}"#).await, id, "Made Elsewhere", 1);
-    refused(&site.put(id, r#"{"name":"Made elsewhere"}"#).await, 422, "Unprocessable Entity");
+    api.world.caller("org", id, "Made Elsewhere", CallerKind::ApiClient).await;
+    succeeded(&api.put(id, r#"{"name":"Made Elsewhere"}"#).await, id, "Made Elsewhere", 1);
+    refused(&api.put(id, r#"{"name":"Made elsewhere"}"#).await, 422, "Unprocessable Entity");
 }
 
 #[tokio::test]
 async fn api_client_is_read_with_get_and_head() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     for prefix in ["", "/v1"] {
         let target = format!("{prefix}/api_clients/{OTHER}");
-        succeeded(&site.get(&target).await, OTHER, "example.com/other", 1);
-        let head = site.send("HEAD", &target, &[], None).await;
+        succeeded(&api.get(&target).await, OTHER, "example.com/other", 1);
+        let head = api.send("HEAD", &target, &[], None).await;
         assert_eq!((head.status.as_u16(), &*head.text), (200, ""));
         assert_eq!(head.field("etag"), ["\"1\""]);
         assert_eq!(head.field("content-length"), [document(OTHER, "example.com/other").len().to_string()]);
@@ -197,38 +197,38 @@ async fn api_client_is_read_with_get_and_head() {
 
 #[tokio::test]
 async fn new_api_client_gets_a_default_id_and_name() {
-    let site = Site::new().await;
-    let answer = site.send("POST", "/v1/api_clients", &[], None).await;
+    let api = DiscueApi::new().await;
+    let answer = api.send("POST", "/v1/api_clients", &[], None).await;
     let id = answer.json()["api_client"]["id"].as_str().unwrap().to_owned();
     assert_eq!((id.len(), &id[14..15]), (36, "4"), "{id} is a version-4 UUID");
     succeeded(&answer, &id, &format!("api-client.{id}"), 1);
-    assert_eq!(site.stored(&id).await.kind, CallerKind::ApiClient);
+    assert_eq!(api.stored(&id).await.kind, CallerKind::ApiClient);
 
     let own = "_Tzrg1O3jk4_FZTAEThNq";
-    let answer = site.post(&format!(r#"{{"name":"example.com/new","id":"{own}"}}"#)).await;
+    let answer = api.post(&format!(r#"{{"name":"example.com/new","id":"{own}"}}"#)).await;
     succeeded(&answer, own, "example.com/new", 1);
-    succeeded(&site.get(&format!("/api_clients/{own}")).await, own, "example.com/new", 1);
+    succeeded(&api.get(&format!("/api_clients/{own}")).await, own, "example.com/new", 1);
 
     let own = "c0a80101-0000-4000-8000-000000000002";
-    let answer = site.post(&format!(r#"{{"id":"{own}"}}"#)).await;
+    let answer = api.post(&format!(r#"{{"id":"{own}"}}"#)).await;
     succeeded(&answer, own, &format!("api-client.{own}"), 1);
 }
 
 #[tokio::test]
 async fn api_client_inherits_the_plan_of_its_creator() {
-    let site = Site::with(vec![], Some(100)).await;
-    let answer = site.post("{}").await;
+    let api = DiscueApi::with(vec![], Some(100)).await;
+    let answer = api.post("{}").await;
     let id = answer.json()["api_client"]["id"].as_str().unwrap().to_owned();
-    assert_eq!(site.stored(&id).await.plan, Some("plan".parse().unwrap()));
+    assert_eq!(api.stored(&id).await.plan, Some("plan".parse().unwrap()));
 }
 
 #[tokio::test]
 async fn every_response_has_rate_limit_headers() {
-    let site = Site::with(vec![], Some(3)).await;
-    let epoch = site.world.now().as_second();
+    let api = DiscueApi::with(vec![], Some(3)).await;
+    let epoch = api.world.now().as_second();
     let answers = [
-        (site.get(&format!("/api_clients/{ID}")).await, 200, "2", 20),
-        (site.get("/api_clients/none").await, 404, "1", 20),
+        (api.get(&format!("/api_clients/{ID}")).await, 200, "2", 20),
+        (api.get("/api_clients/none").await, 404, "1", 20),
     ];
     for (answer, status, remaining, reset) in answers {
         assert_eq!(answer.status, status);
@@ -241,7 +241,7 @@ async fn every_response_has_rate_limit_headers() {
 
 #[tokio::test]
 async fn every_accept_header_that_covers_json_gets_json() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     for accept in [
         "application/json",
         "application/json, text/plain, */*",
@@ -249,43 +249,43 @@ async fn every_accept_header_that_covers_json_gets_json() {
         "application/*;q=0.1",
         "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2",
     ] {
-        let answer = site.send("GET", &format!("/api_clients/{ID}"), &[("accept", accept)], None).await;
+        let answer = api.send("GET", &format!("/api_clients/{ID}"), &[("accept", accept)], None).await;
         succeeded(&answer, ID, "example.com/old", 1);
     }
     for content_type in ["application/json; charset=utf-8", "Application/JSON"] {
         let fields = [("content-type", content_type), ("content-encoding", "identity")];
-        let answer = site.send("PUT", &format!("/api_clients/{ID}"), &fields, Some("{}")).await;
+        let answer = api.send("PUT", &format!("/api_clients/{ID}"), &fields, Some("{}")).await;
         succeeded(&answer, ID, "example.com/old", 1);
     }
 }
 
 #[tokio::test]
 async fn undocumented_members_are_ignored_and_null_is_absent() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     for body in [
         r#"{"name":null,"id":null}"#,
         r#"{"alias":"x","Name":7,"status":{"a":[null]},"status":1}"#,
         r#"{"x":null,"name":"example.com/old"}"#,
     ] {
-        succeeded(&site.put(&format!("{ID}?x=1&x=2"), body).await, ID, "example.com/old", 1);
+        succeeded(&api.put(&format!("{ID}?x=1&x=2"), body).await, ID, "example.com/old", 1);
     }
-    let made = site.post(r#"{"name":"example.com/new","id":null,"alias":"x"}"#).await;
+    let made = api.post(r#"{"name":"example.com/new","id":null,"alias":"x"}"#).await;
     assert_eq!((made.status.as_u16(), &made.json()["api_client"]["name"]), (200, &"example.com/new".into()));
 }
 
 #[tokio::test]
 async fn default_name_is_valid_for_every_id() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     let id = "_Tzrg1O3jk4_FZTAEThNq";
-    let made = site.post(&format!(r#"{{"id":"{id}"}}"#)).await;
+    let made = api.post(&format!(r#"{{"id":"{id}"}}"#)).await;
     succeeded(&made, id, &format!("api-client.id/{id}"), 1);
-    let again = site.put(id, &format!(r#"{{"name":"api-client.id/{id}"}}"#)).await;
+    let again = api.put(id, &format!(r#"{{"name":"api-client.id/{id}"}}"#)).await;
     succeeded(&again, id, &format!("api-client.id/{id}"), 1);
 }
 
 #[tokio::test]
 async fn error_is_indented_on_request() {
-    let site = Site::with(vec![Operation::List], None).await;
+    let api = DiscueApi::with(vec![Operation::List], None).await;
     let stranger = [("x-api-key", "nobody's")];
     for (method, target, fields, body, status, title) in [
         ("GET", "/api_clients/none", &[][..], None, 404, "Not Found"),
@@ -310,7 +310,7 @@ async fn error_is_indented_on_request() {
         for (query, expected) in
             [("", &compact), ("?pretty=false", &compact), ("?pretty=true", &pretty), ("?x&pretty", &pretty)]
         {
-            let answer = site.send(method, &format!("{target}{query}"), fields, body).await;
+            let answer = api.send(method, &format!("{target}{query}"), fields, body).await;
             assert_eq!(
                 (answer.status.as_u16(), &answer.text),
                 (status, expected),
@@ -324,7 +324,7 @@ async fn error_is_indented_on_request() {
 
 #[tokio::test]
 async fn responses_must_not_be_cached() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     for (method, target) in [
         ("GET", "/api_clients".to_owned()),
         ("GET", format!("/api_clients/{ID}")),
@@ -335,9 +335,9 @@ async fn responses_must_not_be_cached() {
         ("PATCH", "/api_clients".into()),
         ("GET", "/nothing".into()),
     ] {
-        let answer = site.send(method, &target, &[], None).await;
+        let answer = api.send(method, &target, &[], None).await;
         assert_eq!(answer.field("cache-control"), ["no-store"], "{method} {target}");
     }
-    let stranger = site.server.send("GET", "/api_keys", &[], None).await;
+    let stranger = api.server.send("GET", "/api_keys", &[], None).await;
     assert_eq!((stranger.status.as_u16(), stranger.field("cache-control")), (401, vec!["no-store"]));
 }

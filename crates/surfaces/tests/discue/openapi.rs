@@ -3,17 +3,17 @@
 use portcullis_surfaces::discue::description;
 use serde_json::Value;
 
-use crate::{ID, Site};
+use crate::{DiscueApi, ID};
 
 #[tokio::test]
 async fn every_path_has_its_described_methods() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     let described = serde_json::to_value(description()).unwrap();
     assert_eq!(described["openapi"], "3.1.0");
     let Value::Object(paths) = &described["paths"] else { panic!("{described}") };
     assert_eq!(paths.len(), 4);
     for (path, methods) in paths {
-        let answer = site.send("PATCH", &path.replace("{id}", ID), &[], None).await;
+        let answer = api.send("PATCH", &path.replace("{id}", ID), &[], None).await;
         assert_eq!(answer.status, 405, "{path}");
         let mut allowed: Vec<_> = answer.field("allow")[0].split(", ").map(str::to_lowercase).collect();
         allowed.retain(|method| method != "head");

@@ -8,12 +8,12 @@ use portcullis::{
 };
 use portcullis_surfaces::discue::Operation;
 
-use super::{ID, JSON, OTHER, Site, refused, succeeded};
+use super::{DiscueApi, ID, JSON, OTHER, refused, succeeded};
 use crate::management::actor;
 
 #[tokio::test]
 async fn malformed_body_is_400() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     let deep = format!(r#"{{"name":{}"#, "[".repeat(30_000));
     let long = format!(r#"{{"name":"{}"}}"#, "x".repeat(64 * 1024));
     for body in [
@@ -37,54 +37,54 @@ async fn malformed_body_is_400() {
         &deep,
         &long,
     ] {
-        refused(&site.put(ID, body).await, 400, "Bad Request");
-        refused(&site.post(body).await, 400, "Bad Request");
+        refused(&api.put(ID, body).await, 400, "Bad Request");
+        refused(&api.post(body).await, 400, "Bad Request");
     }
-    assert_eq!(site.stored(ID).await.revision, 1);
+    assert_eq!(api.stored(ID).await.revision, 1);
 }
 
 #[tokio::test]
 async fn body_that_is_not_utf_8_is_400() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     for body in [&b"{\"name\":\"example.com/\xff\"}"[..], b"\xff\xfe{\0}\0", b"{\"name\":\"\xed\xa0\x80\"}"] {
-        let fields = [("x-api-key", &*site.key), JSON];
+        let fields = [("x-api-key", &*api.key), JSON];
         let target = format!("/api_clients/{ID}");
-        refused(&site.server.send("PUT", &target, &fields, Some(body.to_vec())).await, 400, "Bad Request");
+        refused(&api.server.send("PUT", &target, &fields, Some(body.to_vec())).await, 400, "Bad Request");
     }
 }
 
 #[tokio::test]
 async fn body_over_64_kibibytes_is_400() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     let exactly = format!("{{{}}}", " ".repeat(64 * 1024 - 2));
-    succeeded(&site.put(ID, &exactly).await, ID, "example.com/old", 1);
-    refused(&site.put(ID, &format!("{exactly} ")).await, 400, "Bad Request");
-    refused(&site.put(ID, &" ".repeat(10 * 1024 * 1024)).await, 400, "Bad Request");
+    succeeded(&api.put(ID, &exactly).await, ID, "example.com/old", 1);
+    refused(&api.put(ID, &format!("{exactly} ")).await, 400, "Bad Request");
+    refused(&api.put(ID, &" ".repeat(10 * 1024 * 1024)).await, 400, "Bad Request");
 }
 
 #[tokio::test]
 async fn ambiguous_request_is_400() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     let target = format!("/api_clients/{ID}");
     for query in ["?pretty=", "?pretty=1", "?pretty=yes", "?pretty&pretty=false"] {
-        refused(&site.get(&format!("{target}{query}")).await, 400, "Bad Request");
-        refused(&site.put(&format!("{ID}{query}"), r#"{"name":"example.com/x"}"#).await, 400, "Bad Request");
+        refused(&api.get(&format!("{target}{query}")).await, 400, "Bad Request");
+        refused(&api.put(&format!("{ID}{query}"), r#"{"name":"example.com/x"}"#).await, 400, "Bad Request");
     }
-    assert_eq!(site.stored(ID).await.revision, 1);
-    let two_keys = site.send("GET", &target, &[("x-api-key", &site.key)], None).await;
+    assert_eq!(api.stored(ID).await.revision, 1);
+    let two_keys = api.send("GET", &target, &[("x-api-key", &api.key)], None).await;
     refused(&two_keys, 400, "Bad Request");
-    let two_types = site.send("PUT", &target, &[JSON, ("content-type", "text/plain")], Some("{}")).await;
+    let two_types = api.send("PUT", &target, &[JSON, ("content-type", "text/plain")], Some("{}")).await;
     refused(&two_types, 400, "Bad Request");
 }
 
 #[tokio::test]
 async fn missing_wrong_or_expired_key_is_401() {
-    let site = Site::new().await;
-    let expired = site.world.key_with("org", ID, |key| key.not_after = Some(site.world.now())).await;
-    let other = if site.key.ends_with('x') { 'y' } else { 'x' };
-    let mistyped = format!("{}{other}", &site.key[..site.key.len() - 1]);
+    let api = DiscueApi::new().await;
+    let expired = api.world.key_with("org", ID, |key| key.not_after = Some(api.world.now())).await;
+    let other = if api.key.ends_with('x') { 'y' } else { 'x' };
+    let mistyped = format!("{}{other}", &api.key[..api.key.len() - 1]);
     let foreign = portcullis::model::GeneratedKey::generate(&portcullis::model::KeyPrefix::default());
-    let bearer = format!("Bearer {}", site.key);
+    let bearer = format!("Bearer {}", api.key);
     for fields in [
         &[][..],
         &[("x-api-key", "")],
@@ -93,12 +93,12 @@ async fn missing_wrong_or_expired_key_is_401() {
         &[("x-api-key", foreign.expose())],
         &[("x-api-key", &expired)],
         &[("authorization", &bearer)],
-        &[("x-auth-token", &site.key)],
+        &[("x-auth-token", &api.key)],
     ] {
         // Each request has its own address, so that none of them causes a lockout.
         let targets = ["/api_clients/none", &format!("/v1/api_clients/{ID}"), "/nothing/here", "/api_keys"];
         for (at, target) in targets.into_iter().enumerate() {
-            let server = site.server.at(&format!("127.0.0.{}", at + 2));
+            let server = api.server.at(&format!("127.0.0.{}", at + 2));
             let answer = server.send("GET", target, fields, None).await;
             refused(&answer, 401, "Unauthorized");
             assert_eq!(answer.field("www-authenticate"), [r#"ApiKey realm="discue", header="x-api-key""#]);
@@ -108,27 +108,27 @@ async fn missing_wrong_or_expired_key_is_401() {
 
 #[tokio::test]
 async fn lapsed_subscription_is_read_only() {
-    let site = Site::new().await;
-    site.world.lapse("org").await;
-    succeeded(&site.get(&format!("/api_clients/{ID}")).await, ID, "example.com/old", 1);
-    refused(&site.put(ID, r#"{"name":"example.com/x"}"#).await, 402, "Payment Required");
-    refused(&site.post("{}").await, 402, "Payment Required");
-    assert_eq!(site.stored(ID).await.revision, 1);
+    let api = DiscueApi::new().await;
+    api.world.lapse("org").await;
+    succeeded(&api.get(&format!("/api_clients/{ID}")).await, ID, "example.com/old", 1);
+    refused(&api.put(ID, r#"{"name":"example.com/x"}"#).await, 402, "Payment Required");
+    refused(&api.post("{}").await, 402, "Payment Required");
+    assert_eq!(api.stored(ID).await.revision, 1);
 }
 
 #[tokio::test]
 async fn api_client_over_the_subscription_limit_is_402() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     for _ in 2..5 {
-        assert_eq!(site.post("{}").await.status, 200);
+        assert_eq!(api.post("{}").await.status, 200);
     }
-    refused(&site.post("{}").await, 402, "Payment Required");
+    refused(&api.post("{}").await, 402, "Payment Required");
 }
 
 #[tokio::test]
 async fn caller_without_permission_is_403() {
-    let site = Site::new().await;
-    let (world, target) = (&site.world, format!("/api_clients/{ID}"));
+    let api = DiscueApi::new().await;
+    let (world, target) = (&api.world, format!("/api_clients/{ID}"));
     let disabled = world.key_with("org", ID, |key| key.status = Status::Disabled).await;
     world.caller("org", "operator", "operator", CallerKind::Operator).await;
     let operator = world.key("org", "operator").await;
@@ -144,51 +144,51 @@ async fn caller_without_permission_is_403() {
     let reader = listed("api_clients", Access::Read, None);
     let reader = world.key_with("org", ID, |key| key.scopes = reader).await;
     for key in [&disabled, &operator, &nothing, &elsewhere, &confined] {
-        refused(&site.server.send("GET", &target, &[("x-api-key", key)], None).await, 403, "Forbidden");
+        refused(&api.server.send("GET", &target, &[("x-api-key", key)], None).await, 403, "Forbidden");
     }
     for key in [&disabled, &operator, &nothing, &elsewhere, &confined, &reader] {
-        refused(&site.server.send("PUT", &target, &[("x-api-key", key)], None).await, 403, "Forbidden");
+        refused(&api.server.send("PUT", &target, &[("x-api-key", key)], None).await, 403, "Forbidden");
         refused(
-            &site.server.send("POST", "/api_clients", &[("x-api-key", key)], None).await,
+            &api.server.send("POST", "/api_clients", &[("x-api-key", key)], None).await,
             403,
             "Forbidden",
         );
     }
-    let answer = site.server.send("GET", &target, &[("x-api-key", &reader)], None).await;
+    let answer = api.server.send("GET", &target, &[("x-api-key", &reader)], None).await;
     succeeded(&answer, ID, "example.com/old", 1);
     let answer =
-        site.server.send("PUT", &format!("/api_clients/{OTHER}"), &[("x-api-key", &confined)], None).await;
+        api.server.send("PUT", &format!("/api_clients/{OTHER}"), &[("x-api-key", &confined)], None).await;
     succeeded(&answer, OTHER, "example.com/other", 1);
 }
 
 #[tokio::test]
 async fn missing_and_foreign_resources_look_the_same() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     let (theirs, operator) = ("c0a80101-0000-4000-8000-00000000000a", "c0a80101-0000-4000-8000-00000000000b");
-    site.world.tenant("another", None, 5).await;
-    site.world.caller("another", theirs, "example.com/theirs", CallerKind::ApiClient).await;
-    site.world.caller("org", operator, "operator", CallerKind::Operator).await;
+    api.world.tenant("another", None, 5).await;
+    api.world.caller("another", theirs, "example.com/theirs", CallerKind::ApiClient).await;
+    api.world.caller("org", operator, "operator", CallerKind::Operator).await;
     let encoded = format!("%35{}", &ID[1..]);
     let upper = ID.to_uppercase();
     let ids =
         ["c0a80101-0000-4000-8000-00000000000c", theirs, operator, "none", &encoded, &upper, "..", "%2e"];
     for id in ids {
         for prefix in ["", "/v1"] {
-            refused(&site.get(&format!("{prefix}/api_clients/{id}")).await, 404, "Not Found");
+            refused(&api.get(&format!("{prefix}/api_clients/{id}")).await, 404, "Not Found");
         }
-        refused(&site.put(id, r#"{"name":"example.com/mine"}"#).await, 404, "Not Found");
+        refused(&api.put(id, r#"{"name":"example.com/mine"}"#).await, 404, "Not Found");
     }
     for path in
         ["/", "/v1", "/v2/api_clients", "/v1/v1/api_clients", "/api_clients/", "/queues", "//api_clients"]
     {
-        refused(&site.get(path).await, 404, "Not Found");
+        refused(&api.get(path).await, 404, "Not Found");
     }
-    assert_eq!(site.world.stored("another", theirs).await.revision, 1);
+    assert_eq!(api.world.stored("another", theirs).await.revision, 1);
 }
 
 #[tokio::test]
 async fn unsupported_method_is_405_and_lists_methods() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     let one = format!("/api_clients/{ID}");
     for (method, target, allow) in [
         ("POST", &*one, "GET, HEAD, PUT, DELETE"),
@@ -199,7 +199,7 @@ async fn unsupported_method_is_405_and_lists_methods() {
         ("PUT", "/v1/api_clients", "GET, HEAD, POST"),
         ("PATCH", "/api_keys", "GET, HEAD, POST"),
     ] {
-        let answer = site.send(method, target, &[], None).await;
+        let answer = api.send(method, target, &[], None).await;
         refused(&answer, 405, "Method Not Allowed");
         assert_eq!(answer.field("allow"), [allow], "{method} {target}");
     }
@@ -207,40 +207,40 @@ async fn unsupported_method_is_405_and_lists_methods() {
 
 #[tokio::test]
 async fn request_that_does_not_accept_json_is_406() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     for accept in ["text/html", "application/json;q=0", "application/xml, text/*", "application/problem+json"]
     {
         let fields = [("accept", accept), JSON];
-        let answer = site.send("PUT", &format!("/api_clients/{ID}"), &fields, Some(super::SEED_BODY)).await;
+        let answer = api.send("PUT", &format!("/api_clients/{ID}"), &fields, Some(super::SEED_BODY)).await;
         refused(&answer, 406, "Not Acceptable");
     }
-    assert_eq!(site.stored(ID).await.revision, 1);
+    assert_eq!(api.stored(ID).await.revision, 1);
 }
 
 #[tokio::test]
 async fn contradicting_ids_are_409() {
-    let site = Site::new().await;
-    refused(&site.put(ID, &format!(r#"{{"id":"{OTHER}"}}"#)).await, 409, "Conflict");
-    refused(&site.post(&format!(r#"{{"id":"{OTHER}"}}"#)).await, 409, "Conflict");
+    let api = DiscueApi::new().await;
+    refused(&api.put(ID, &format!(r#"{{"id":"{OTHER}"}}"#)).await, 409, "Conflict");
+    refused(&api.post(&format!(r#"{{"id":"{OTHER}"}}"#)).await, 409, "Conflict");
 }
 
 #[tokio::test]
 async fn content_other_than_json_is_415_and_lists_types() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     let one = format!("/api_clients/{ID}");
     for fields in
         [&[][..], &[("content-type", "text/plain")], &[("content-type", "application/json, text/plain")]]
     {
-        let answer = site.send("PUT", &one, fields, Some("{}")).await;
+        let answer = api.send("PUT", &one, fields, Some("{}")).await;
         refused(&answer, 415, "Unsupported Media Type");
         assert_eq!(answer.field("accept"), ["application/json"]);
         assert!(answer.field("accept-post").is_empty() && answer.field("accept-encoding").is_empty());
-        let answer = site.send("POST", "/api_clients", fields, Some("{}")).await;
+        let answer = api.send("POST", "/api_clients", fields, Some("{}")).await;
         refused(&answer, 415, "Unsupported Media Type");
         assert_eq!(answer.field("accept-post"), ["application/json"]);
     }
     for coding in ["gzip", "identity, br"] {
-        let answer = site.send("PUT", &one, &[JSON, ("content-encoding", coding)], Some("{}")).await;
+        let answer = api.send("PUT", &one, &[JSON, ("content-encoding", coding)], Some("{}")).await;
         refused(&answer, 415, "Unsupported Media Type");
         assert_eq!(answer.field("accept-encoding"), ["identity"]);
         assert!(answer.field("accept").is_empty());
@@ -249,7 +249,7 @@ async fn content_other_than_json_is_415_and_lists_types() {
 
 #[tokio::test]
 async fn duplicate_or_invalid_name_is_422() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     let long = format!(r#"{{"name":"a.{}"}}"#, "b".repeat(252));
     for body in [
         r#"{"name":"example.com/other"}"#,
@@ -264,96 +264,96 @@ async fn duplicate_or_invalid_name_is_422() {
         r#"{"id":"5BC2BE68-7498-4853-AA64-4BE0CA62934E"}"#,
         &long,
     ] {
-        refused(&site.put(ID, body).await, 422, "Unprocessable Entity");
-        refused(&site.post(body).await, 422, "Unprocessable Entity");
+        refused(&api.put(ID, body).await, 422, "Unprocessable Entity");
+        refused(&api.post(body).await, 422, "Unprocessable Entity");
     }
-    assert_eq!(site.stored(ID).await.revision, 1);
+    assert_eq!(api.stored(ID).await.revision, 1);
 }
 
 #[tokio::test]
 async fn locked_api_client_is_423_until_the_lock_ends() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     let minute = Duration::from_millis(59_500);
     let caller = |id: &str| LockTarget::Caller(id.parse().unwrap());
     let path = |path: &str| LockTarget::Resource(path.parse().unwrap());
     for target in [caller(ID), caller(OTHER), path(&format!("/api_clients/{OTHER}")), path("/api_clients")] {
-        let lock = site.world.lock(target.clone(), LockedRequests::Writes, minute).await;
+        let lock = api.world.lock(target.clone(), LockedRequests::Writes, minute).await;
         for prefix in ["", "/v1"] {
             let one = format!("{prefix}/api_clients/{OTHER}");
-            assert_eq!(site.get(&one).await.status, 200, "{target:?}");
-            let answer = site.send("PUT", &one, &[JSON], Some("{}")).await;
+            assert_eq!(api.get(&one).await.status, 200, "{target:?}");
+            let answer = api.send("PUT", &one, &[JSON], Some("{}")).await;
             refused(&answer, 423, "Locked");
             assert_eq!(answer.field("retry-after"), ["60"], "{target:?}");
         }
-        site.world.memory.break_lock(&lock, &actor()).await.unwrap();
-        site.world.settle().await;
-        succeeded(&site.put(OTHER, "{}").await, OTHER, "example.com/other", 1);
+        api.world.memory.break_lock(&lock, &actor()).await.unwrap();
+        api.world.settle().await;
+        succeeded(&api.put(OTHER, "{}").await, OTHER, "example.com/other", 1);
     }
-    site.world.lock(caller(OTHER), LockedRequests::All, minute).await;
-    site.world.clock.advance(Duration::from_secs(60));
-    succeeded(&site.put(OTHER, "{}").await, OTHER, "example.com/other", 1);
+    api.world.lock(caller(OTHER), LockedRequests::All, minute).await;
+    api.world.clock.advance(Duration::from_secs(60));
+    succeeded(&api.put(OTHER, "{}").await, OTHER, "example.com/other", 1);
 }
 
 #[tokio::test]
 async fn request_over_the_limit_is_429_with_retry_after() {
-    let site = Site::with(vec![], Some(2)).await;
+    let api = DiscueApi::with(vec![], Some(2)).await;
     let target = format!("/api_clients/{ID}");
     for _ in 0..2 {
-        assert_eq!(site.get(&target).await.status, 200);
+        assert_eq!(api.get(&target).await.status, 200);
     }
-    let answer = site.put(ID, r#"{"name":"example.com/x"}"#).await;
+    let answer = api.put(ID, r#"{"name":"example.com/x"}"#).await;
     refused(&answer, 429, "Too Many Requests");
     assert_eq!(answer.field("retry-after"), ["30"]);
     assert_eq!(answer.field("x-ratelimit-limit"), ["2"]);
     assert_eq!(answer.field("x-ratelimit-remaining"), ["0"]);
-    let reset = site.world.now().as_second() + 30;
+    let reset = api.world.now().as_second() + 30;
     assert_eq!(answer.field("x-ratelimit-reset"), [reset.to_string()]);
     assert!(answer.field("ratelimit").is_empty() && answer.field("ratelimit-policy").is_empty());
-    site.world.clock.advance(Duration::from_secs(30));
-    assert_eq!(site.get(&target).await.status, 200);
+    api.world.clock.advance(Duration::from_secs(30));
+    assert_eq!(api.get(&target).await.status, 200);
 }
 
 #[tokio::test]
 async fn corrupt_store_is_500() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     let target = format!("/api_clients/{ID}");
     for method in ["caller", "update_caller", "tenant"] {
-        site.world.registry.fail(Some(method), || RegistryError::Corrupt("row 7 of table callers".into()));
-        refused(&site.put(ID, "{}").await, 500, "Internal Server Error");
+        api.world.registry.fail(Some(method), || RegistryError::Corrupt("row 7 of table callers".into()));
+        refused(&api.put(ID, "{}").await, 500, "Internal Server Error");
     }
-    site.world.registry.fail(None, || RegistryError::Corrupt("row 7 of table callers".into()));
-    refused(&site.get(&target).await, 500, "Internal Server Error");
-    refused(&site.post("{}").await, 500, "Internal Server Error");
-    site.world.registry.recover();
-    assert_eq!(site.get(&target).await.status, 200);
+    api.world.registry.fail(None, || RegistryError::Corrupt("row 7 of table callers".into()));
+    refused(&api.get(&target).await, 500, "Internal Server Error");
+    refused(&api.post("{}").await, 500, "Internal Server Error");
+    api.world.registry.recover();
+    assert_eq!(api.get(&target).await.status, 200);
 }
 
 #[tokio::test]
 async fn disabled_operation_is_501() {
-    let site = Site::with(vec![Operation::Create, Operation::Update], None).await;
-    refused(&site.post("{}").await, 501, "Not Implemented");
-    refused(&site.put("none", "not json").await, 501, "Not Implemented");
-    succeeded(&site.get(&format!("/api_clients/{ID}")).await, ID, "example.com/old", 1);
-    let site = Site::with(vec![Operation::Get], None).await;
-    refused(&site.get(&format!("/api_clients/{ID}")).await, 501, "Not Implemented");
-    succeeded(&site.put(ID, "{}").await, ID, "example.com/old", 1);
+    let api = DiscueApi::with(vec![Operation::Create, Operation::Update], None).await;
+    refused(&api.post("{}").await, 501, "Not Implemented");
+    refused(&api.put("none", "not json").await, 501, "Not Implemented");
+    succeeded(&api.get(&format!("/api_clients/{ID}")).await, ID, "example.com/old", 1);
+    let api = DiscueApi::with(vec![Operation::Get], None).await;
+    refused(&api.get(&format!("/api_clients/{ID}")).await, 501, "Not Implemented");
+    succeeded(&api.put(ID, "{}").await, ID, "example.com/old", 1);
 }
 
 #[tokio::test]
 async fn unreachable_store_is_503_with_retry_after() {
-    let site = Site::new().await;
+    let api = DiscueApi::new().await;
     let target = format!("/api_clients/{ID}");
     for method in ["caller", "update_caller", "tenant"] {
-        site.world.registry.fail(Some(method), || RegistryError::Unavailable("connection refused".into()));
-        let answer = site.put(ID, r#"{"name":"example.com/x"}"#).await;
+        api.world.registry.fail(Some(method), || RegistryError::Unavailable("connection refused".into()));
+        let answer = api.put(ID, r#"{"name":"example.com/x"}"#).await;
         refused(&answer, 503, "Service Unavailable");
         assert_eq!(answer.field("retry-after"), ["5"]);
     }
-    site.world.registry.fail(None, || RegistryError::Unavailable("connection refused".into()));
-    for answer in [site.get(&target).await, site.post("{}").await] {
+    api.world.registry.fail(None, || RegistryError::Unavailable("connection refused".into()));
+    for answer in [api.get(&target).await, api.post("{}").await] {
         refused(&answer, 503, "Service Unavailable");
         assert_eq!(answer.field("retry-after"), ["5"]);
     }
-    site.world.registry.recover();
-    succeeded(&site.get(&target).await, ID, "example.com/old", 1);
+    api.world.registry.recover();
+    succeeded(&api.get(&target).await, ID, "example.com/old", 1);
 }

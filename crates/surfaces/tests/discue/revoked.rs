@@ -5,18 +5,18 @@ use std::collections::BTreeSet;
 use portcullis_surfaces::discue::description;
 use serde_json::Value;
 
-use super::{ID, OTHER, Site};
+use super::{DiscueApi, ID, OTHER};
 use crate::management::pending_request::{Case, Loss, PendingRequest};
 
 /// The calling key, and another key of its api client.
 const ASKING: &str = "MbCS6UB_m7NdvyDOE8st1";
 const SPARE: &str = "MbCS6UB_m7NdvyDOE8st2";
 
-async fn site() -> (Site, String) {
-    let site = Site::new().await;
-    let key = site.world.key_with("org", ID, |key| key.id = ASKING.parse().unwrap()).await;
-    site.world.key_with("org", ID, |key| key.id = SPARE.parse().unwrap()).await;
-    (site, key)
+async fn api() -> (DiscueApi, String) {
+    let api = DiscueApi::new().await;
+    let key = api.world.key_with("org", ID, |key| key.id = ASKING.parse().unwrap()).await;
+    api.world.key_with("org", ID, |key| key.id = SPARE.parse().unwrap()).await;
+    (api, key)
 }
 
 /// Returns a request with which an operation succeeds. Panics for an unknown operation.
@@ -50,12 +50,12 @@ fn operations() -> BTreeSet<String> {
 #[tokio::test]
 async fn key_revoked_after_admission_denies_every_operation() {
     for operation in operations() {
-        let (site, key) = site().await;
+        let (api, key) = api().await;
         let case = case(&operation, &key);
-        site.world.assert_needs_its_credential(&site.server, &case, "org", ASKING).await;
+        api.world.assert_needs_its_credential(&api.server, &case, "org", ASKING).await;
         let accepted = Case { fields: vec![], ..case };
-        let accepted = accepted.field("x-api-key", &*site.key).field("content-type", "application/json");
-        let (status, answer) = accepted.send(&site.server).await;
+        let accepted = accepted.field("x-api-key", &*api.key).field("content-type", "application/json");
+        let (status, answer) = accepted.send(&api.server).await;
         assert_eq!(status, 200, "{operation} {answer}");
     }
 }
@@ -63,34 +63,34 @@ async fn key_revoked_after_admission_denies_every_operation() {
 #[tokio::test]
 async fn key_revoked_during_upload_denies_every_operation() {
     for operation in operations() {
-        let (site, key) = site().await;
+        let (api, key) = api().await;
         let case = case(&operation, &key);
         if case.body.is_some() {
-            site.world.assert_refused_underway(&site.server, &case, ("org", ASKING), Loss::Deleted).await;
+            api.world.assert_refused_underway(&api.server, &case, ("org", ASKING), Loss::Deleted).await;
         }
     }
     for loss in Loss::ALL {
-        let (site, key) = site().await;
+        let (api, key) = api().await;
         let case = case("create_api_key", &key);
-        site.world.assert_refused_underway(&site.server, &case, ("org", ASKING), loss).await;
+        api.world.assert_refused_underway(&api.server, &case, ("org", ASKING), loss).await;
     }
 }
 
 #[tokio::test]
 async fn subscription_lapsed_during_upload_changes_nothing() {
-    let (site, key) = site().await;
-    let underway = PendingRequest::begin(site.server.address, &case("create_api_key", &key)).await;
-    site.world.lapse("org").await;
-    let before = site.world.directory.applied();
+    let (api, key) = api().await;
+    let underway = PendingRequest::begin(api.server.address, &case("create_api_key", &key)).await;
+    api.world.lapse("org").await;
+    let before = api.world.directory.applied();
     assert_eq!(underway.end().await.0, 402);
-    site.world.settle().await;
-    assert_eq!(site.world.directory.applied(), before);
+    api.world.settle().await;
+    assert_eq!(api.world.directory.applied(), before);
 }
 
 /// A key that deletes itself still gets the response.
 #[tokio::test]
 async fn key_may_delete_itself() {
-    let (site, key) = site().await;
+    let (api, key) = api().await;
     let case = Case::new("DELETE", format!("/api_keys/{ASKING}"), None).field("x-api-key", &*key);
-    assert_eq!(case.send(&site.server).await.0, 200);
+    assert_eq!(case.send(&api.server).await.0, 200);
 }

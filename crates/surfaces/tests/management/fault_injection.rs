@@ -118,8 +118,8 @@ impl Registry for Faulty {
         self.check("gateway")?.gateway(project_id, instance_id).await
     }
 
-    async fn tenants(&self, which: &TenantFilter) -> Result<Vec<Tenant>, RegistryError> {
-        self.check("tenants")?.tenants(which).await
+    async fn tenants(&self, filter: &TenantFilter) -> Result<Vec<Tenant>, RegistryError> {
+        self.check("tenants")?.tenants(filter).await
     }
 
     async fn caller(&self, tenant: &TenantId, id: &CallerId) -> Result<Caller, RegistryError> {
@@ -131,20 +131,20 @@ impl Registry for Faulty {
         read
     }
 
-    async fn callers(&self, which: &CallerFilter) -> Result<Vec<Caller>, RegistryError> {
-        self.check("callers")?.callers(which).await
+    async fn callers(&self, filter: &CallerFilter) -> Result<Vec<Caller>, RegistryError> {
+        self.check("callers")?.callers(filter).await
     }
 
-    async fn count_callers(&self, which: &CallerFilter) -> Result<u64, RegistryError> {
-        self.check("count_callers")?.count_callers(which).await
+    async fn count_callers(&self, filter: &CallerFilter) -> Result<u64, RegistryError> {
+        self.check("count_callers")?.count_callers(filter).await
     }
 
     async fn credential(&self, tenant: &TenantId, id: &CredentialId) -> Result<Credential, RegistryError> {
         self.check("credential")?.credential(tenant, id).await
     }
 
-    async fn credentials(&self, which: &CredentialFilter) -> Result<Vec<Credential>, RegistryError> {
-        self.check("credentials")?.credentials(which).await
+    async fn credentials(&self, filter: &CredentialFilter) -> Result<Vec<Credential>, RegistryError> {
+        self.check("credentials")?.credentials(filter).await
     }
 
     async fn plan(&self, id: &PlanId) -> Result<Plan, RegistryError> {
@@ -167,8 +167,8 @@ impl Registry for Faulty {
         self.check("grant")?.grant(tenant, id).await
     }
 
-    async fn grants(&self, which: &GrantFilter) -> Result<Vec<Grant>, RegistryError> {
-        self.check("grants")?.grants(which).await
+    async fn grants(&self, filter: &GrantFilter) -> Result<Vec<Grant>, RegistryError> {
+        self.check("grants")?.grants(filter).await
     }
 
     async fn throttle(&self, tenant: &TenantId, id: &ThrottleId) -> Result<Throttle, RegistryError> {
@@ -187,8 +187,8 @@ impl Registry for Faulty {
         self.check("quotas")?.quotas(tenant).await
     }
 
-    async fn count_grants(&self, which: &GrantFilter) -> Result<u64, RegistryError> {
-        self.check("count_grants")?.count_grants(which).await
+    async fn count_grants(&self, filter: &GrantFilter) -> Result<u64, RegistryError> {
+        self.check("count_grants")?.count_grants(filter).await
     }
 
     async fn count_grants_of(&self, ids: &[CallerId]) -> Result<Vec<u64>, RegistryError> {
@@ -215,8 +215,8 @@ impl Registry for Faulty {
         self.check("last_change")?.last_change().await
     }
 
-    async fn history(&self, which: &ChangeFilter) -> Result<History, RegistryError> {
-        self.check("history")?.history(which).await
+    async fn history(&self, filter: &ChangeFilter) -> Result<History, RegistryError> {
+        self.check("history")?.history(filter).await
     }
 
     async fn wait_for_change(&self, after: Seq) {

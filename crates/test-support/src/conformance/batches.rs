@@ -85,14 +85,14 @@ async fn failed_expectation_rejects_the_batch(registry: Arc<dyn Registry>, clock
     let caller = registry.create_caller(client("t", "name"), &actor()).await.unwrap();
     let key = registry.create_credential(key(&caller, "key"), &actor()).await.unwrap();
     let changed = |status| Caller { status, ..caller.clone() };
-    for stands in [
+    for entity in [
         Entity::Tenant(tenant.clone()),
         Entity::Plan(plan("p", 1)),
         Entity::Caller(caller.clone()),
         Entity::Credential(key.clone()),
     ] {
-        let commands = vec![AssertUnchanged(stands.clone()).into()];
-        assert_eq!(no_change!(registry, registry.execute(commands, &actor())), [stands]);
+        let commands = vec![AssertUnchanged(entity.clone()).into()];
+        assert_eq!(no_change!(registry, registry.execute(commands, &actor())), [entity]);
     }
     for does_not in [
         Entity::Plan(plan("p", 2)),
@@ -139,27 +139,27 @@ async fn revoked_credential_rejects_the_batch(registry: Arc<dyn Registry>, clock
     };
     let status = |status| CallerEdit { status: Some(status), ..CallerEdit::default() };
     let role = |role| CallerEdit { role: Some(role), ..CallerEdit::default() };
-    for (taken, given) in
+    for (revoke, restore) in
         [(status(Status::Disabled), status(Status::Enabled)), (role(Role::ReadOnly), role(Role::Operator))]
     {
-        edit_caller(taken).await;
+        edit_caller(revoke).await;
         refused!(registry, RegistryError::NotAuthorized, registry.execute(commands(), &by));
         refused!(registry, RegistryError::NotAuthorized, registry.authorize(&by, clock.now().time));
-        edit_caller(given).await;
+        edit_caller(restore).await;
     }
     edit_caller(role(Role::Owner)).await;
     registry.execute(commands(), &by).await.unwrap();
 
     let status = |status| CredentialEdit { status: Some(status), ..CredentialEdit::default() };
     let scopes = |scopes| CredentialEdit { scopes: Some(scopes), ..CredentialEdit::default() };
-    for (taken, given) in [
+    for (revoke, restore) in [
         (status(Status::Disabled), status(Status::Enabled)),
         (scopes(Scopes::Listed(vec![])), scopes(Scopes::All)),
     ] {
-        edit_key(taken).await;
+        edit_key(revoke).await;
         refused!(registry, RegistryError::NotAuthorized, registry.execute(commands(), &by));
         refused!(registry, RegistryError::NotAuthorized, registry.authorize(&by, clock.now().time));
-        edit_key(given).await;
+        edit_key(restore).await;
     }
 
     let end = clock.now().time + std::time::Duration::from_secs(1);

@@ -207,9 +207,9 @@ async fn first_of_several_errors_of_a_new_caller_is_returned(
     _: Arc<ManualClock>,
 ) {
     registry.create_tenant(NewTenant { max_callers: 2, ..tenant("t") }, &actor()).await.unwrap();
-    let taken = registry.create_caller(app("t", "name", "key"), &actor()).await.unwrap();
+    let existing = registry.create_caller(app("t", "name", "key"), &actor()).await.unwrap();
     let new = |id, name, key| NewCaller { id, plan: Some("none".parse().unwrap()), ..app("t", name, key) };
-    let (same, other) = (taken.id.clone(), "other".parse().unwrap());
+    let (same, other) = (existing.id.clone(), "other".parse().unwrap());
     let make = |new| {
         let registry = registry.clone();
         async move { registry.create_caller(new, &actor()).await }

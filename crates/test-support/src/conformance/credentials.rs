@@ -54,8 +54,8 @@ async fn credential_is_created_at_the_registry_time(registry: Arc<dyn Registry>,
 
 async fn credential_needs_its_caller(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
     let [ours, theirs] = callers(&*registry).await;
-    let nobody = NewCredential { caller: "nobody".parse().unwrap(), ..key(&ours, "key") };
-    refused!(registry, RegistryError::NotFound, registry.create_credential(nobody, &actor()));
+    let orphan = NewCredential { caller: "nobody".parse().unwrap(), ..key(&ours, "key") };
+    refused!(registry, RegistryError::NotFound, registry.create_credential(orphan, &actor()));
     let across = NewCredential { tenant: theirs.tenant.clone(), ..key(&ours, "key") };
     refused!(registry, RegistryError::NotFound, registry.create_credential(across, &actor()));
 }

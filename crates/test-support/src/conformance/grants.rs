@@ -71,11 +71,11 @@ async fn grant_needs_its_caller_and_a_unique_id(registry: Arc<dyn Registry>, _: 
     let [ours, theirs] = two(&*registry).await;
     let stranger = Grant { tenant: theirs.tenant.clone(), ..grant(&ours, "orders") };
     refused!(registry, RegistryError::NotFound, registry.put_grant(stranger, &actor()));
-    let nobody = Grant { caller: "nobody".parse().unwrap(), ..grant(&ours, "orders") };
-    refused!(registry, RegistryError::NotFound, registry.put_grant(nobody, &actor()));
+    let orphan = Grant { caller: "nobody".parse().unwrap(), ..grant(&ours, "orders") };
+    refused!(registry, RegistryError::NotFound, registry.put_grant(orphan, &actor()));
     let given = registry.put_grant(grant(&ours, "orders"), &actor()).await.unwrap();
-    let taken = Grant { id: given.id, ..grant(&theirs, "orders") };
-    refused!(registry, RegistryError::Conflict, registry.put_grant(taken, &actor()));
+    let same_id = Grant { id: given.id, ..grant(&theirs, "orders") };
+    refused!(registry, RegistryError::Conflict, registry.put_grant(same_id, &actor()));
     // If one of several grants fails, none is created.
     let both =
         [grant(&theirs, "orders"), Grant { caller: "nobody".parse().unwrap(), ..grant(&theirs, "bills") }];
@@ -108,7 +108,7 @@ async fn grants_are_filtered_and_listed_newest_first(registry: Arc<dyn Registry>
     made.reverse();
     let all = GrantFilter { limit: 100, ..GrantFilter::default() };
     let t = Some(ours.tenant.clone());
-    for (which, expected) in [
+    for (filter, expected) in [
         (all.clone(), vec![0, 1, 2, 3]),
         (GrantFilter { offset: 1, limit: 2, ..all.clone() }, vec![1, 2]),
         (GrantFilter { offset: u64::MAX, ..all.clone() }, vec![]),
@@ -129,15 +129,15 @@ async fn grants_are_filtered_and_listed_newest_first(registry: Arc<dyn Registry>
         ),
     ] {
         let expected: Vec<_> = expected.into_iter().map(|at: usize| made[at].clone()).collect();
-        assert_eq!(registry.grants(&which).await.unwrap(), expected, "{which:?}");
-        let paged = which.offset > 0;
-        let count = registry.count_grants(&which).await.unwrap();
-        assert_eq!(count, if paged { 4 } else { expected.len() as u64 }, "{which:?}");
+        assert_eq!(registry.grants(&filter).await.unwrap(), expected, "{filter:?}");
+        let paged = filter.offset > 0;
+        let count = registry.count_grants(&filter).await.unwrap();
+        assert_eq!(count, if paged { 4 } else { expected.len() as u64 }, "{filter:?}");
     }
     registry.create_caller(app("t", "without", "without"), &actor()).await.unwrap();
     for (granted, expected) in [(None, 3), (Some(true), 2), (Some(false), 1)] {
-        let which = CallerFilter { granted, limit: 9, ..CallerFilter::default() };
-        assert_eq!(registry.count_callers(&which).await.unwrap(), expected);
-        assert_eq!(registry.callers(&which).await.unwrap().len() as u64, expected);
+        let filter = CallerFilter { granted, limit: 9, ..CallerFilter::default() };
+        assert_eq!(registry.count_callers(&filter).await.unwrap(), expected);
+        assert_eq!(registry.callers(&filter).await.unwrap().len() as u64, expected);
     }
 }

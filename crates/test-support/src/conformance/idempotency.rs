@@ -47,8 +47,8 @@ async fn repeated_request_gets_the_first_response_without_effect(
     let done = registry.run_idempotent(make("a"), &actor(), once(1, 1)).await.unwrap();
     assert_eq!(done, IdempotentOutcome::Executed(of("a")));
     let expires_at = clock.now().time + DAY;
-    let kept = StoredResponse { fingerprint: [1; 32], answer: of("a"), expires_at };
-    assert_eq!(registry.stored_response(&key).await.unwrap(), Some(kept.clone()));
+    let stored = StoredResponse { fingerprint: [1; 32], answer: of("a"), expires_at };
+    assert_eq!(registry.stored_response(&key).await.unwrap(), Some(stored.clone()));
 
     // The commands of the repeated request are not considered.
     for commands in [make("a"), make("b"), vec![]] {
@@ -60,8 +60,8 @@ async fn repeated_request_gets_the_first_response_without_effect(
         RegistryError::IdempotencyKeyReused,
         registry.run_idempotent(make("b"), &actor(), once(1, 2))
     );
-    assert_eq!(kept.clone().answers(&[1; 32]).unwrap(), of("a"));
-    assert!(matches!(kept.answers(&[2; 32]), Err(RegistryError::IdempotencyKeyReused)));
+    assert_eq!(stored.clone().answers(&[1; 32]).unwrap(), of("a"));
+    assert!(matches!(stored.answers(&[2; 32]), Err(RegistryError::IdempotencyKeyReused)));
     let other = registry.run_idempotent(make("b"), &actor(), once(2, 1)).await.unwrap();
     assert_eq!(other, IdempotentOutcome::Executed(of("b")));
     assert_eq!(log(&*registry).await.len(), 2, "records are no changes");

@@ -84,7 +84,7 @@ struct Ask(Entity, Option<ImportConflict>);
 
 #[async_trait]
 impl UnitOfWork for Ask {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+    async fn perform(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         self.1 = find_conflict(tx, &self.0).await?;
         Ok(Outcome::Rollback)
     }
@@ -114,8 +114,8 @@ async fn import_conflict_names_its_member(registry: Arc<dyn Registry>, _: Arc<Ma
         panic!("{all:?}")
     };
     let unlike = |target| Lock { id: "n".parse().unwrap(), target, ..held.clone() };
-    let nobody = || "nobody".parse().unwrap();
-    let fresh = Caller { id: nobody(), name: "fresh".into(), ..client.clone() };
+    let missing = || "nobody".parse().unwrap();
+    let fresh = Caller { id: missing(), name: "fresh".into(), ..client.clone() };
     let (other, v) = (key(client, "other"), tenant("v"));
     let (other, v) = (other.into_credential(Timestamp::UNIX_EPOCH), v.into_tenant(Timestamp::UNIX_EPOCH));
     let caller = Entity::Caller;
@@ -134,9 +134,9 @@ async fn import_conflict_names_its_member(registry: Arc<dyn Registry>, _: Arc<Ma
             caller(Caller { plan: Some("r".parse().unwrap()), ..fresh.clone() }),
             Some(ImportConflict::Missing("plan")),
         ),
-        (caller(Caller { id: nobody(), ..client.clone() }), Some(ImportConflict::Taken("name"))),
+        (caller(Caller { id: missing(), ..client.clone() }), Some(ImportConflict::Taken("name"))),
         (
-            caller(Caller { tenant: t.id.clone(), id: nobody(), ..app.clone() }),
+            caller(Caller { tenant: t.id.clone(), id: missing(), ..app.clone() }),
             Some(ImportConflict::Taken("kind.app.key")),
         ),
         (caller(Caller { revision: 0, ..fresh.clone() }), Some(ImportConflict::Impossible("revision"))),
@@ -148,7 +148,7 @@ async fn import_conflict_names_its_member(registry: Arc<dyn Registry>, _: Arc<Ma
             Some(ImportConflict::Taken("digest")),
         ),
         (
-            credential(Credential { caller: nobody(), ..other.clone() }),
+            credential(Credential { caller: missing(), ..other.clone() }),
             Some(ImportConflict::Missing("caller")),
         ),
         (
@@ -171,7 +171,10 @@ async fn import_conflict_names_its_member(registry: Arc<dyn Registry>, _: Arc<Ma
             Entity::Grant(Grant { id: "other".parse().unwrap(), ..grant.clone() }),
             Some(ImportConflict::Taken("route")),
         ),
-        (Entity::Grant(Grant { caller: nobody(), ..grant.clone() }), Some(ImportConflict::Missing("caller"))),
+        (
+            Entity::Grant(Grant { caller: missing(), ..grant.clone() }),
+            Some(ImportConflict::Missing("caller")),
+        ),
         (
             Entity::Grant(Grant { tenant: t.id.clone(), ..grant.clone() }),
             Some(ImportConflict::Missing("caller")),

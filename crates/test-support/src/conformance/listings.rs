@@ -57,22 +57,22 @@ async fn pages_follow_each_other_without_gap_or_overlap(registry: Arc<dyn Regist
         }};
     }
     let tenants = pages!(id, |after, limit| {
-        let which = TenantFilter { after: after.clone(), limit, ..TenantFilter::default() };
+        let filter = TenantFilter { after: after.clone(), limit, ..TenantFilter::default() };
         let registry = registry.clone();
-        async move { registry.tenants(&which).await }
+        async move { registry.tenants(&filter).await }
     });
     assert_eq!(tenants, 2);
     assert_eq!(pages!(id, |after, limit| registry.locks(after.as_ref(), limit)), 10);
     let callers = pages!(id, |after, limit| {
-        let which = CallerFilter { after: after.clone(), limit, ..CallerFilter::default() };
+        let filter = CallerFilter { after: after.clone(), limit, ..CallerFilter::default() };
         let registry = registry.clone();
-        async move { registry.callers(&which).await }
+        async move { registry.callers(&filter).await }
     });
     assert_eq!(callers, 10);
     let credentials = pages!(id, |after, limit| {
-        let which = CredentialFilter { after: after.clone(), limit, ..CredentialFilter::default() };
+        let filter = CredentialFilter { after: after.clone(), limit, ..CredentialFilter::default() };
         let registry = registry.clone();
-        async move { registry.credentials(&which).await }
+        async move { registry.credentials(&filter).await }
     });
     assert_eq!(credentials, 10);
     assert_eq!(registry.plans(None, 1).await.unwrap(), [plan("t", 1)]);
@@ -84,7 +84,7 @@ async fn listing_matches_its_filter(registry: Arc<dyn Registry>, clock: Arc<Manu
     fill(&*registry).await;
     let all = CallerFilter { limit: 100, ..CallerFilter::default() };
     let (t, named) = (Some("t".parse().unwrap()), Some("client 0".to_owned()));
-    for (which, count) in [
+    for (filter, count) in [
         (CallerFilter { tenant: t.clone(), ..all.clone() }, 9),
         (CallerFilter { kind: Some("app"), ..all.clone() }, 2),
         (CallerFilter { kind: Some("operator"), ..all.clone() }, 0),
@@ -94,7 +94,7 @@ async fn listing_matches_its_filter(registry: Arc<dyn Registry>, clock: Arc<Manu
         (CallerFilter { status: Some(Status::Disabled), ..all.clone() }, 0),
         (CallerFilter { status: Some(Status::Enabled), ..all.clone() }, 10),
     ] {
-        assert_eq!(registry.callers(&which).await.unwrap().len(), count, "{which:?}");
+        assert_eq!(registry.callers(&filter).await.unwrap().len(), count, "{filter:?}");
     }
     let theirs = CallerFilter { tenant: Some("u".parse().unwrap()), ..all.clone() };
     let caller = registry.callers(&theirs).await.unwrap().pop().unwrap();
@@ -121,9 +121,9 @@ async fn listing_matches_its_filter(registry: Arc<dyn Registry>, clock: Arc<Manu
         (None, active, &["t"]),
         (Some("the tenant t"), lapsed, &[]),
     ] {
-        let which = TenantFilter { name: name.map(str::to_owned), standing, after: None, limit: 9 };
-        let tenants = registry.tenants(&which).await.unwrap();
-        assert!(tenants.iter().map(|tenant| tenant.id.as_str()).eq(found.iter().copied()), "{which:?}");
+        let filter = TenantFilter { name: name.map(str::to_owned), standing, after: None, limit: 9 };
+        let tenants = registry.tenants(&filter).await.unwrap();
+        assert!(tenants.iter().map(|tenant| tenant.id.as_str()).eq(found.iter().copied()), "{filter:?}");
     }
 
     let all = CredentialFilter { limit: 100, ..CredentialFilter::default() };
@@ -150,8 +150,8 @@ async fn callers_are_listed_newest_first_and_counted(registry: Arc<dyn Registry>
     made.sort_by_key(|caller| std::cmp::Reverse((caller.created_at, caller.id.clone())));
     let ids: Vec<_> = made.iter().map(|caller| caller.id.clone()).collect();
     let newest = CallerFilter { order: Order::Newest, limit: 100, ..CallerFilter::default() };
-    let listed = async |which: &CallerFilter| -> Vec<_> {
-        registry.callers(which).await.unwrap().into_iter().map(|caller| caller.id).collect()
+    let listed = async |filter: &CallerFilter| -> Vec<_> {
+        registry.callers(filter).await.unwrap().into_iter().map(|caller| caller.id).collect()
     };
     assert_eq!(listed(&newest).await, ids);
     for (offset, limit) in [(0, 2), (2, 2), (4, 100), (6, 1), (u64::MAX, u32::MAX), (0, 0)] {
@@ -165,7 +165,7 @@ async fn callers_are_listed_newest_first_and_counted(registry: Arc<dyn Registry>
     }
 
     let some = [ids[3].clone(), ids[1].clone(), "nobody".parse().unwrap()];
-    for (which, expected) in [
+    for (filter, expected) in [
         (CallerFilter { contains: Some("aPP_".into()), ..newest.clone() }, 6),
         (CallerFilter { contains: Some("_3".into()), ..newest.clone() }, 1),
         (CallerFilter { contains: Some("%".into()), ..newest.clone() }, 0),
@@ -177,8 +177,8 @@ async fn callers_are_listed_newest_first_and_counted(registry: Arc<dyn Registry>
         (CallerFilter { among: Some(vec![]), ..newest.clone() }, 0),
         (CallerFilter { tenant: Some("u".parse().unwrap()), ..newest.clone() }, 0),
     ] {
-        assert_eq!(registry.callers(&which).await.unwrap().len(), expected, "{which:?}");
-        assert_eq!(registry.count_callers(&which).await.unwrap(), expected as u64, "{which:?}");
+        assert_eq!(registry.callers(&filter).await.unwrap().len(), expected, "{filter:?}");
+        assert_eq!(registry.count_callers(&filter).await.unwrap(), expected as u64, "{filter:?}");
     }
     let picked = CallerFilter { among: Some(some.to_vec()), ..newest };
     assert_eq!(listed(&picked).await, [ids[1].clone(), ids[3].clone()], "in the order of the list");

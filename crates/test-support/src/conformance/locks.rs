@@ -98,9 +98,12 @@ async fn lock_is_acquired_and_released(registry: Arc<dyn Registry>, clock: Arc<M
         registry.release_lock(&made.id, &token, &actor()).await.unwrap();
         assert_eq!(registry.snapshot().await.unwrap().entities, before);
         let log = log(&*registry).await;
-        let (gone, came) = (&log[log.len() - 1], &log[log.len() - 2]);
-        assert_eq!((came.verb, &came.entity), (ChangeKind::Created, &Entity::Lock(made.clone())));
-        assert_eq!((gone.verb, &gone.entity), (ChangeKind::Deleted, &Entity::Lock(made.clone())));
+        let (release, acquisition) = (&log[log.len() - 1], &log[log.len() - 2]);
+        assert_eq!(
+            (acquisition.verb, &acquisition.entity),
+            (ChangeKind::Created, &Entity::Lock(made.clone()))
+        );
+        assert_eq!((release.verb, &release.entity), (ChangeKind::Deleted, &Entity::Lock(made.clone())));
         refused!(registry, RegistryError::NotFound, registry.lock(&made.id));
     }
     rename(&*registry, &caller, "new").await.unwrap();

@@ -89,7 +89,7 @@ async fn busy_day(registry: &dyn Registry, round: u32) -> Vec<Caller> {
 }
 
 async fn changes_name_action_time_and_actor(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
-    let by = |who: &str| Actor::system(who);
+    let by = |name: &str| Actor::system(name);
     let start = clock.now().time;
     let tick = || clock.advance(Duration::from_nanos(1));
     let made = registry.create_tenant(tenant("t"), &by("a")).await.unwrap();
@@ -122,9 +122,9 @@ async fn changes_name_action_time_and_actor(registry: Arc<dyn Registry>, clock: 
     ];
     let log = log(&*registry).await;
     assert_eq!(log.len(), expected.len());
-    for (change, (nanos, who, verb, kind, id)) in log.iter().zip(expected) {
+    for (change, (nanos, name, verb, kind, id)) in log.iter().zip(expected) {
         assert_eq!(change.at, start + Duration::from_nanos(nanos));
-        assert_eq!((&change.actor, change.verb), (&by(who), verb));
+        assert_eq!((&change.actor, change.verb), (&by(name), verb));
         assert_eq!((change.entity.kind(), change.entity.id()), (kind, id));
     }
 }
@@ -154,7 +154,7 @@ async fn history_has_the_previous_state_and_matches_its_filter(
     registry: Arc<dyn Registry>,
     _: Arc<ManualClock>,
 ) {
-    let by = |who: &str| Actor::system(who);
+    let by = |name: &str| Actor::system(name);
     let (tenant_id, plan_id) = ("t".parse().unwrap(), "t".parse().unwrap());
     let made = registry.create_tenant(tenant("t"), &by("admin:1 from ::1")).await.unwrap();
     registry.put_plan(plan("t", 1), &by("config")).await.unwrap();
@@ -172,27 +172,27 @@ async fn history_has_the_previous_state_and_matches_its_filter(
     assert_eq!(before, [None, None, Some(Entity::Tenant(made)), plan(1), plan(2), None]);
     assert_eq!(history.changes[2].change.entity, Entity::Tenant(lapsed));
 
-    let (kind, who) = (
+    let (kind, by_actor) = (
         |kind| ChangeFilter { kind: Some(kind), ..all.clone() },
-        |who: &str| ChangeFilter { actor: Some(who.into()), ..all.clone() },
+        |name: &str| ChangeFilter { actor: Some(name.into()), ..all.clone() },
     );
-    for (which, expected) in [
+    for (filter, expected) in [
         (kind(EntityKind::Tenant), &[1, 3][..]),
         (kind(EntityKind::Lock), &[]),
         (ChangeFilter { id: Some("t".into()), ..all.clone() }, &[1, 2, 3, 4, 5, 6]),
         (ChangeFilter { id: Some("t".into()), after: 3, ..kind(EntityKind::Plan) }, &[4, 5, 6]),
         (ChangeFilter { id: Some("u".into()), ..all.clone() }, &[]),
-        (who("admin:1"), &[1, 3, 5]),
-        (who("admin:12"), &[4]),
-        (who("config"), &[2]),
-        (who(""), &[6]),
-        (who("admin:1 from"), &[]),
-        (ChangeFilter { kind: Some(EntityKind::Plan), ..who("admin:1") }, &[5]),
+        (by_actor("admin:1"), &[1, 3, 5]),
+        (by_actor("admin:12"), &[4]),
+        (by_actor("config"), &[2]),
+        (by_actor(""), &[6]),
+        (by_actor("admin:1 from"), &[]),
+        (ChangeFilter { kind: Some(EntityKind::Plan), ..by_actor("admin:1") }, &[5]),
     ] {
-        let found = registry.history(&which).await.unwrap().changes;
+        let found = registry.history(&filter).await.unwrap().changes;
         assert!(
             found.iter().map(|past| past.change.seq).eq(expected.iter().copied()),
-            "{which:?}: {found:?}"
+            "{filter:?}: {found:?}"
         );
     }
 }
@@ -203,7 +203,7 @@ async fn history_page_names_the_start_of_the_next(registry: Arc<dyn Registry>, _
         registry.put_plan(plan("q", n), &actor()).await.unwrap();
     }
     let of = |id: Option<&str>| ChangeFilter { id: id.map(str::to_owned), ..ChangeFilter::default() };
-    for (which, after, limit, expected, next) in [
+    for (filter, after, limit, expected, next) in [
         (of(None), 0, 4, &[1, 2, 3, 4][..], Some(4)),
         (of(None), 4, 4, &[5, 6, 7, 8], Some(8)),
         (of(None), 8, 4, &[9, 10], None),
@@ -215,10 +215,10 @@ async fn history_page_names_the_start_of_the_next(registry: Arc<dyn Registry>, _
         (of(Some("p")), 3, 9, &[5, 7, 9], None),
         (of(Some("p")), 5, 2, &[7, 9], Some(9)),
     ] {
-        let which = ChangeFilter { after, limit, ..which };
-        let history = registry.history(&which).await.unwrap();
+        let filter = ChangeFilter { after, limit, ..filter };
+        let history = registry.history(&filter).await.unwrap();
         let found: Vec<_> = history.changes.iter().map(|past| past.change.seq).collect();
-        assert_eq!((&*found, history.next), (expected, next), "{which:?}");
+        assert_eq!((&*found, history.next), (expected, next), "{filter:?}");
     }
 }
 
@@ -247,9 +247,9 @@ async fn entity_of_each_kind_is_found_in_the_history_by_id(registry: Arc<dyn Reg
     for kind in EntityKind::ALL {
         let change = all.iter().find(|change| change.entity.kind() == kind);
         let change = change.unwrap_or_else(|| panic!("there is none of kind {kind:?}"));
-        let which =
+        let filter =
             ChangeFilter { id: Some(change.entity.id().into()), limit: 10, ..ChangeFilter::default() };
-        let found = registry.history(&which).await.unwrap().changes;
+        let found = registry.history(&filter).await.unwrap().changes;
         assert_eq!(found.iter().map(|past| past.change.seq).collect::<Vec<_>>(), [change.seq], "{kind:?}");
     }
 }

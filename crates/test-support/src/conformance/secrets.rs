@@ -41,8 +41,8 @@ async fn resealing_ignores_locks_and_changes_secrets_only(
     let seq = log(&*registry).await.len();
     clock.advance(Duration::from_secs(1));
 
-    let told = reseal(&*registry, &new, &actor()).await.unwrap();
-    assert_eq!((told.resealed, told.up_to_date, told.unreadable.len()), (2, 0, 0));
+    let report = reseal(&*registry, &new, &actor()).await.unwrap();
+    assert_eq!((report.resealed, report.up_to_date, report.unreadable.len()), (2, 0, 0));
     let after = registry.caller(&before.tenant, &before.id).await.unwrap();
     let sealed = after.app().unwrap().secret.clone();
     assert_eq!(sealed.key(), 2);
@@ -62,8 +62,8 @@ async fn resealing_ignores_locks_and_changes_secrets_only(
     let changes = log(&*registry).await;
     assert_eq!(changes[seq..].iter().map(|change| change.verb).collect::<Vec<_>>(), [ChangeKind::Updated; 2]);
 
-    let told = reseal(&*registry, &new, &actor()).await.unwrap();
-    assert_eq!((told.resealed, told.up_to_date), (0, 2));
+    let report = reseal(&*registry, &new, &actor()).await.unwrap();
+    assert_eq!((report.resealed, report.up_to_date), (0, 2));
     let none = reseal(&*registry, &Sealer::new(seal_key(3)), &actor()).await.unwrap();
     assert_eq!((none.resealed, none.unreadable.len()), (0, 2), "what it cannot read stays");
     assert_eq!(registry.caller(&before.tenant, &before.id).await.unwrap(), after);

@@ -219,10 +219,10 @@ async fn quota_belongs_to_its_app_until_deleted(registry: Arc<dyn Registry>, clo
     registry.execute(vec![bind(&ours, &first), bind(&other, &second)], &actor()).await.unwrap();
     let with = async |quota: Option<&Quota>| {
         let quota = Some(quota.map(|quota| quota.id.clone()));
-        let which =
+        let filter =
             CallerFilter { tenant: Some(ours.tenant.clone()), quota, limit: 10, ..CallerFilter::default() };
-        let found = registry.callers(&which).await.unwrap();
-        assert_eq!(registry.count_callers(&which).await.unwrap(), found.len() as u64);
+        let found = registry.callers(&filter).await.unwrap();
+        assert_eq!(registry.count_callers(&filter).await.unwrap(), found.len() as u64);
         found.into_iter().map(|app| app.id).collect::<Vec<_>>()
     };
     assert_eq!(
@@ -264,7 +264,7 @@ struct Asking(Vec<(Entity, Option<ImportConflict>)>);
 
 #[async_trait::async_trait]
 impl UnitOfWork for Asking {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+    async fn perform(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         for (entity, expected) in &self.0 {
             assert_eq!(find_conflict(tx, entity).await?, *expected, "{entity:?}");
         }
@@ -315,11 +315,12 @@ async fn imported_throttle_or_quota_needs_its_references(registry: Arc<dyn Regis
         (bound(&one), None),
     ];
     registry.transact(&mut Asking(asked), &actor()).await.unwrap();
-    let kept = [Entity::Throttle(throttle("t", "x", &["b"])), Entity::Quota(quota("t", "x")), bound(&one)];
+    let imported =
+        [Entity::Throttle(throttle("t", "x", &["b"])), Entity::Quota(quota("t", "x")), bound(&one)];
     registry
-        .execute(kept.iter().cloned().map(|it| ImportEntity(it).into()).collect(), &actor())
+        .execute(imported.iter().cloned().map(|it| ImportEntity(it).into()).collect(), &actor())
         .await
         .unwrap();
     let there = registry.snapshot().await.unwrap().entities;
-    assert!(kept.iter().all(|it| there.contains(it)), "with their revisions and times");
+    assert!(imported.iter().all(|it| there.contains(it)), "with their revisions and times");
 }

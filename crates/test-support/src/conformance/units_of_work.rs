@@ -40,7 +40,7 @@ impl Day {
 
 #[async_trait]
 impl UnitOfWork for Day {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+    async fn perform(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         assert_eq!(tx.now(), self.used, "by the registry's clock");
         assert!(tx.is_empty().await?);
         execute(tx, vec![PutPlan(plan("p", 1)).into()]).await?;
@@ -86,7 +86,7 @@ struct Undone(Credential);
 
 #[async_trait]
 impl UnitOfWork for Undone {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+    async fn perform(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
         let Credential { tenant, id, .. } = self.0.clone();
         tx.record_last_used(&id, tx.now() + std::time::Duration::from_hours(1)).await?;
         execute(tx, vec![DeleteCredential { tenant, id: id.clone(), expected: None }.into()]).await?;
@@ -99,16 +99,16 @@ impl UnitOfWork for Undone {
 async fn recorded_use_survives_a_rollback(registry: Arc<dyn Registry>, clock: Arc<ManualClock>) {
     registry.transact(&mut Day::new(&clock, Some(Outcome::Commit)), &actor()).await.unwrap();
     let snapshot = registry.snapshot().await.unwrap();
-    let kept = snapshot.entities.iter().find_map(|entity| match entity {
+    let credential = snapshot.entities.iter().find_map(|entity| match entity {
         portcullis::model::Entity::Credential(credential) => Some(credential.clone()),
         _ => None,
     });
-    let kept = kept.unwrap();
-    let before = registry.last_used(std::slice::from_ref(&kept.id)).await.unwrap();
-    no_change!(registry, registry.transact(&mut Undone(kept.clone()), &actor()));
-    assert_eq!(registry.last_used(std::slice::from_ref(&kept.id)).await.unwrap(), before);
+    let credential = credential.unwrap();
+    let before = registry.last_used(std::slice::from_ref(&credential.id)).await.unwrap();
+    no_change!(registry, registry.transact(&mut Undone(credential.clone()), &actor()));
+    assert_eq!(registry.last_used(std::slice::from_ref(&credential.id)).await.unwrap(), before);
     // The last use is deleted with the credential: a new credential with the same id has none.
-    registry.delete_credential(&kept.tenant, &kept.id, None, &actor()).await.unwrap();
-    registry.create_credential(kept.clone().into(), &actor()).await.unwrap();
-    assert_eq!(registry.last_used(&[kept.id]).await.unwrap(), [None]);
+    registry.delete_credential(&credential.tenant, &credential.id, None, &actor()).await.unwrap();
+    registry.create_credential(credential.clone().into(), &actor()).await.unwrap();
+    assert_eq!(registry.last_used(&[credential.id]).await.unwrap(), [None]);
 }

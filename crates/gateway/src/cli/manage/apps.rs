@@ -118,7 +118,7 @@ impl CallerArgs {
     }
 }
 
-pub(super) async fn run(command: Apps, desk: &mut CommandContext<'_>) -> anyhow::Result<()> {
+pub(super) async fn run(command: Apps, context: &mut CommandContext<'_>) -> anyhow::Result<()> {
     match command {
         Apps::List { of, kind, name, status, plan } => {
             let columns = [
@@ -136,13 +136,13 @@ pub(super) async fn run(command: Apps, desk: &mut CommandContext<'_>) -> anyhow:
                 ("status", status.as_deref()),
                 ("plan", plan.as_deref()),
             ];
-            desk.list(&of.callers(), &filters, &columns).await
+            context.list(&of.callers(), &filters, &columns).await
         }
-        Apps::Show { of, app } => desk.show(&of.caller(&app)).await,
+        Apps::Show { of, app } => context.show(&of.caller(&app)).await,
         Apps::Create { of, name, kind, id, role, plan, remark } => {
             let kind = match kind {
                 Some(kind) => kind,
-                None => usual_kind(&of, desk).await?.to_owned(),
+                None => usual_kind(&of, context).await?.to_owned(),
             };
             let body = object_of([
                 ("name", Some(name.into())),
@@ -152,7 +152,7 @@ pub(super) async fn run(command: Apps, desk: &mut CommandContext<'_>) -> anyhow:
                 ("plan", plan.map(Into::into)),
                 ("app", remark.map(|remark| object_of([("remark", Some(remark.into()))]))),
             ]);
-            desk.create(&of.callers(), &body, &["/app/secret"]).await
+            context.create(&of.callers(), &body, &["/app/secret"]).await
         }
         Apps::Edit { of, app, name, status, plan, no_plan, role, remark } => {
             let plan = if no_plan { Some(Value::Null) } else { plan.map(Into::into) };
@@ -163,20 +163,20 @@ pub(super) async fn run(command: Apps, desk: &mut CommandContext<'_>) -> anyhow:
                 ("role", role.map(Into::into)),
                 ("app", remark.map(|remark| object_of([("remark", Some(remark.into()))]))),
             ]);
-            desk.edit(&of.caller(&app), &patch).await
+            context.edit(&of.caller(&app), &patch).await
         }
         Apps::Delete { of, app } => {
-            desk.delete(&of.caller(&app), "").await?;
-            desk.write_line(&format!("deleted caller {app} and its keys"))
+            context.delete(&of.caller(&app), "").await?;
+            context.write_line(&format!("deleted caller {app} and its keys"))
         }
     }
 }
 
 /// Returns the default kind of caller in a tenant.
-async fn usual_kind(of: &CallerArgs, desk: &CommandContext<'_>) -> anyhow::Result<&'static str> {
+async fn usual_kind(of: &CallerArgs, context: &CommandContext<'_>) -> anyhow::Result<&'static str> {
     if of.tenant == ADMIN_TENANT {
         return Ok("administrator");
     }
-    let tenant = desk.api.send(Method::GET, &tenants::path(&of.tenant), &[], None).await?.body;
+    let tenant = context.api.send(Method::GET, &tenants::path(&of.tenant), &[], None).await?.body;
     Ok(if tenant.get("gateway").is_some_and(Value::is_object) { "app" } else { "api_client" })
 }

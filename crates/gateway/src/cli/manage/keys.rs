@@ -136,7 +136,7 @@ fn path(of: &CallerArgs, key: &str) -> String {
     format!("{}/keys/{}", tenants::path(&of.tenant), encoded(key))
 }
 
-pub(super) async fn run(command: Keys, desk: &mut CommandContext<'_>) -> anyhow::Result<()> {
+pub(super) async fn run(command: Keys, context: &mut CommandContext<'_>) -> anyhow::Result<()> {
     match command {
         Keys::List { of, app } => {
             let columns = [
@@ -150,14 +150,14 @@ pub(super) async fn run(command: Keys, desk: &mut CommandContext<'_>) -> anyhow:
             ];
             let now = SystemClock::new().now().time;
             let present = move |key: &mut Value| expire(key, now);
-            desk.list_as(&format!("{}/keys", of.caller(&app)), &[], &columns, present).await
+            context.list_as(&format!("{}/keys", of.caller(&app)), &[], &columns, present).await
         }
         Keys::Show { of, key } => {
-            let mut shown = desk.api.send(Method::GET, &path(&of, &key), &[], None).await?.body;
-            if !desk.json {
+            let mut shown = context.api.send(Method::GET, &path(&of, &key), &[], None).await?.body;
+            if !context.json {
                 expire(&mut shown, SystemClock::new().now().time);
             }
-            desk.print(&shown)
+            context.print(&shown)
         }
         Keys::Create { of, app, with, signing, not_after } => {
             let scopes = with.scopes();
@@ -167,7 +167,7 @@ pub(super) async fn run(command: Keys, desk: &mut CommandContext<'_>) -> anyhow:
                 ("scopes", scopes),
                 ("not_after", not_after.map(Into::into)),
             ]);
-            desk.create(&format!("{}/keys", of.caller(&app)), &body, SECRET).await
+            context.create(&format!("{}/keys", of.caller(&app)), &body, SECRET).await
         }
         Keys::Edit { of, key, with, status, not_after } => {
             let scopes = with.scopes();
@@ -178,28 +178,28 @@ pub(super) async fn run(command: Keys, desk: &mut CommandContext<'_>) -> anyhow:
                 ("status", status.map(Into::into)),
                 ("not_after", not_after),
             ]);
-            desk.edit(&path(&of, &key), &patch).await
+            context.edit(&path(&of, &key), &patch).await
         }
         Keys::Rotate { of, key, overlap } => {
             let body = object_of([("overlap", overlap.map(Into::into))]);
-            let reply = desk
+            let reply = context
                 .api
                 .send(Method::POST, &format!("{}/rotation", path(&of, &key)), &[], Some(&body))
                 .await?;
-            desk.print_created(&reply.body, SECRET)
+            context.print_created(&reply.body, SECRET)
         }
         Keys::Revoke { of, key, wait } => {
             // This process serves no traffic, so its own rejection of the key proves nothing.
-            ensure!(wait.is_none() || desk.api.is_served(), "--wait needs a gateway: pass --url");
+            ensure!(wait.is_none() || context.api.is_served(), "--wait needs a gateway: pass --url");
             let query = wait.map(|seconds| format!("?wait={seconds}")).unwrap_or_default();
-            let reply = desk.delete(&path(&of, &key), &query).await?;
-            desk.print(&reply.body)?;
+            let reply = context.delete(&path(&of, &key), &query).await?;
+            context.print(&reply.body)?;
             match (wait, reply.status) {
                 (Some(_), StatusCode::NO_CONTENT) => {
-                    desk.write_line(&format!("revoked {key}; denied everywhere"))
+                    context.write_line(&format!("revoked {key}; denied everywhere"))
                 }
-                (Some(_), _) => desk.write_line(&format!("revoked {key}; not denied everywhere yet")),
-                (None, _) => desk.write_line(&format!("revoked {key}")),
+                (Some(_), _) => context.write_line(&format!("revoked {key}; not denied everywhere yet")),
+                (None, _) => context.write_line(&format!("revoked {key}")),
             }
         }
     }

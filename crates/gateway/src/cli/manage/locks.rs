@@ -76,13 +76,13 @@ fn path(lock: &str) -> String {
 }
 
 /// Returns the path of the lock whose token is given; the token begins with the id of the lock.
-fn held(desk: &CommandContext<'_>) -> anyhow::Result<String> {
+fn held(context: &CommandContext<'_>) -> anyhow::Result<String> {
     let token =
-        desk.lock_token.as_deref().context("no token: set PORTCULLIS_LOCK_TOKEN or --lock-token-file")?;
+        context.lock_token.as_deref().context("no token: set PORTCULLIS_LOCK_TOKEN or --lock-token-file")?;
     Ok(path(token.split(':').next().unwrap_or_default()))
 }
 
-pub(super) async fn run(command: Locks, desk: &mut CommandContext<'_>) -> anyhow::Result<()> {
+pub(super) async fn run(command: Locks, context: &mut CommandContext<'_>) -> anyhow::Result<()> {
     match command {
         Locks::List => {
             let columns = [
@@ -92,13 +92,13 @@ pub(super) async fn run(command: Locks, desk: &mut CommandContext<'_>) -> anyhow
                 ("PATH", "/target/resource"),
                 ("OWNER", "/owner"),
                 ("REASON", "/reason"),
-                ("DENIES", "/covers"),
+                ("DENIES", "/deny"),
                 ("EXPIRES", "/expires_at"),
                 ("FENCE", "/fence"),
             ];
-            desk.list("/locks", &[], &columns).await
+            context.list("/locks", &[], &columns).await
         }
-        Locks::Show { lock } => desk.show(&path(&lock)).await,
+        Locks::Show { lock } => context.show(&path(&lock)).await,
         Locks::Acquire { target, tenant, reason, deny, duration } => {
             let target = object_of([
                 ("caller", target.caller.map(Into::into)),
@@ -108,34 +108,34 @@ pub(super) async fn run(command: Locks, desk: &mut CommandContext<'_>) -> anyhow
                 ("target", Some(target)),
                 ("tenant", tenant.map(Into::into)),
                 ("reason", Some(reason.into())),
-                ("covers", deny.map(Into::into)),
-                ("lasts", Some(duration.into())),
+                ("deny", deny.map(Into::into)),
+                ("duration", Some(duration.into())),
             ]);
-            let mut lock = desk.api.send(Method::POST, "/locks", &[], Some(&body)).await?.body;
+            let mut lock = context.api.send(Method::POST, "/locks", &[], Some(&body)).await?.body;
             let warnings = lock.get("warnings").and_then(Value::as_array).cloned().unwrap_or_default();
             for warning in warnings.iter().filter_map(Value::as_str) {
                 // The token must be shown even if standard error is closed.
                 let _ = writeln!(std::io::stderr(), "portcullis: warning: {warning}");
             }
-            if let Some(members) = lock.as_object_mut().filter(|_| !desk.json) {
+            if let Some(members) = lock.as_object_mut().filter(|_| !context.json) {
                 members.remove("warnings");
             }
-            desk.print_created(&lock, &["/token"])
+            context.print_created(&lock, &["/token"])
         }
         Locks::Refresh { duration } => {
-            let body = object_of([("lasts", Some(duration.into()))]);
-            let path = format!("{}/refresh", held(desk)?);
-            let reply = desk.api.send(Method::POST, &path, &desk.proof(), Some(&body)).await?;
-            desk.print(&reply.body)
+            let body = object_of([("duration", Some(duration.into()))]);
+            let path = format!("{}/refresh", held(context)?);
+            let reply = context.api.send(Method::POST, &path, &context.proof(), Some(&body)).await?;
+            context.print(&reply.body)
         }
         Locks::Release => {
-            desk.api.send(Method::DELETE, &held(desk)?, &desk.proof(), None).await?;
-            desk.write_line("released the lock")
+            context.api.send(Method::DELETE, &held(context)?, &context.proof(), None).await?;
+            context.write_line("released the lock")
         }
         Locks::Break { lock } => {
-            let tag = desk.tag(&path(&lock)).await?;
-            desk.api.send(Method::DELETE, &path(&lock), &[("if-match", &tag)], None).await?;
-            desk.write_line(&format!("broke lock {lock}"))
+            let tag = context.tag(&path(&lock)).await?;
+            context.api.send(Method::DELETE, &path(&lock), &[("if-match", &tag)], None).await?;
+            context.write_line(&format!("broke lock {lock}"))
         }
     }
 }

@@ -55,28 +55,28 @@ fn path(plan: &str) -> String {
     format!("/plans/{}", encoded(plan))
 }
 
-pub(super) async fn run(command: Plans, desk: &mut CommandContext<'_>) -> anyhow::Result<()> {
+pub(super) async fn run(command: Plans, context: &mut CommandContext<'_>) -> anyhow::Result<()> {
     match command {
         Plans::List => {
             let columns = [("ID", "/id"), ("LIMITS", "/limits")];
-            desk.list_as("/plans", &[], &columns, summarize_limits).await
+            context.list_as("/plans", &[], &columns, summarize_limits).await
         }
-        Plans::Show { plan } => desk.show(&path(&plan)).await,
+        Plans::Show { plan } => context.show(&path(&plan)).await,
         Plans::Set { plan, limits } => {
             // An existing plan is replaced only if it is unchanged since this read; a missing plan is created.
-            let tag = match desk.tag(&path(&plan)).await {
+            let tag = match context.tag(&path(&plan)).await {
                 Ok(tag) => Some(tag),
                 Err(error) if is_missing(&error) => None,
                 Err(error) => return Err(error),
             };
             let field = tag.as_deref().map_or(("if-none-match", "*"), |tag| ("if-match", tag));
             let body = object_of([("limits", Some(limits.into()))]);
-            let reply = desk.api.send(Method::PUT, &path(&plan), &[field], Some(&body)).await?;
-            desk.print(&reply.body)
+            let reply = context.api.send(Method::PUT, &path(&plan), &[field], Some(&body)).await?;
+            context.print(&reply.body)
         }
         Plans::Delete { plan } => {
-            desk.delete(&path(&plan), "").await?;
-            desk.write_line(&format!("deleted plan {plan}"))
+            context.delete(&path(&plan), "").await?;
+            context.write_line(&format!("deleted plan {plan}"))
         }
     }
 }

@@ -16,7 +16,7 @@ pub enum Routes {
     },
 }
 
-pub(super) async fn run(command: Routes, desk: &mut CommandContext<'_>) -> anyhow::Result<()> {
+pub(super) async fn run(command: Routes, context: &mut CommandContext<'_>) -> anyhow::Result<()> {
     match command {
         Routes::List => {
             let columns = [
@@ -28,8 +28,8 @@ pub(super) async fn run(command: Routes, desk: &mut CommandContext<'_>) -> anyho
                 ("SURFACE", "/surface"),
                 ("POLICIES", "/policies"),
             ];
-            desk.list("/routes", &[], &columns).await
+            context.list("/routes", &[], &columns).await
         }
-        Routes::Show { route } => desk.show(&format!("/routes/{}", encoded(&route))).await,
+        Routes::Show { route } => context.show(&format!("/routes/{}", encoded(&route))).await,
     }
 }

@@ -66,21 +66,21 @@ pub enum Tenants {
     },
 }
 
-pub(super) async fn run(command: Tenants, desk: &mut CommandContext<'_>) -> anyhow::Result<()> {
+pub(super) async fn run(command: Tenants, context: &mut CommandContext<'_>) -> anyhow::Result<()> {
     match command {
         Tenants::List { name, subscription } => {
             let columns = [
                 ("ID", "/id"),
                 ("NAME", "/name"),
-                ("SUBSCRIPTION", "/standing"),
+                ("SUBSCRIPTION", "/subscription"),
                 ("PROJECT", "/gateway/project_id"),
                 ("INSTANCE", "/gateway/instance_id"),
                 ("MAX CALLERS", "/max_callers"),
             ];
-            let filters = [("name", name.as_deref()), ("standing", subscription.as_deref())];
-            desk.list("/tenants", &filters, &columns).await
+            let filters = [("name", name.as_deref()), ("subscription", subscription.as_deref())];
+            context.list("/tenants", &filters, &columns).await
         }
-        Tenants::Show { tenant } => desk.show(&path(&tenant)).await,
+        Tenants::Show { tenant } => context.show(&path(&tenant)).await,
         Tenants::Create { name, id, project, instance, custom_keys, max_callers } => {
             let gateway = project.zip(instance).map(|(project, instance)| {
                 json!({"project_id": project, "instance_id": instance, "custom_keys": custom_keys})
@@ -91,20 +91,20 @@ pub(super) async fn run(command: Tenants, desk: &mut CommandContext<'_>) -> anyh
                 ("gateway", gateway),
                 ("max_callers", max_callers.map(Into::into)),
             ]);
-            desk.create("/tenants", &body, &[]).await
+            context.create("/tenants", &body, &[]).await
         }
         Tenants::Edit { tenant, name, subscription, custom_keys, max_callers } => {
             let patch = object_of([
                 ("name", name.map(Into::into)),
-                ("standing", subscription.map(Into::into)),
+                ("subscription", subscription.map(Into::into)),
                 ("gateway", custom_keys.map(|custom_keys| json!({"custom_keys": custom_keys}))),
                 ("max_callers", max_callers.map(Into::into)),
             ]);
-            desk.edit(&path(&tenant), &patch).await
+            context.edit(&path(&tenant), &patch).await
         }
         Tenants::Delete { tenant } => {
-            desk.delete(&path(&tenant), "").await?;
-            desk.write_line(&format!("deleted tenant {tenant}"))
+            context.delete(&path(&tenant), "").await?;
+            context.write_line(&format!("deleted tenant {tenant}"))
         }
     }
 }

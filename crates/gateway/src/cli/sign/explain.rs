@@ -74,10 +74,10 @@ fn curl(request: &Request, headers: &[(&'static str, String)]) -> String {
         words.push("--globoff".into());
     }
     words.push(quoted(&url));
-    let told = |name: &str| headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
+    let is_added = |name: &str| headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
     for (name, value) in parts.headers {
         let implied = name == "host" && request.url.authority().is_some_and(|it| it.as_str() == value);
-        if !implied && !told(name.as_str()) {
+        if !implied && !is_added(name.as_str()) {
             let value = String::from_utf8_lossy(value.as_bytes());
             words.extend(["-H".into(), quoted(&format!("{name}: {value}"))]);
         }

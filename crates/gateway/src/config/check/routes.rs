@@ -1,8 +1,10 @@
-//! Checks of routes: each must be reachable, have a backend, and have no setting without effect.
+//! Checks of routes: each must be [reachable](unreachable), have a backend, and have no setting without effect.
+
+mod unreachable;
 
 use http::{HeaderName, Method, header};
 
-use crate::config::{Backend, Config, HostName, LapsedSubscriptions, Report, Route, Surface, document::Step};
+use crate::config::{Backend, Config, LapsedSubscriptions, Report, Route, Surface, document::Step};
 use portcullis::policy::KeySource;
 
 /// Headers that describe the message or its connection and cannot carry a credential.
@@ -22,24 +24,24 @@ pub(super) fn check(config: &Config, report: &mut Report) {
         report.warning(&[], "there is no route, so the response to every request is 404; add [[routes]]");
     }
     for (at, route) in config.routes.iter().enumerate() {
-        let mut found = OfRoute { report, at };
-        found.path(config, route);
+        let mut found = RouteCheck { report, at };
+        found.rejected_path(config, route);
         found.methods(route);
         found.backend(config, route);
         found.policies(config, route);
         found.name(config, route);
-        found.place(config, route);
+        found.same_match(config, route);
         found.other_hosts(config, route);
     }
 }
 
 /// The check of one route.
-struct OfRoute<'r> {
+struct RouteCheck<'r> {
     report: &'r mut Report,
     at: usize,
 }
 
-impl OfRoute<'_> {
+impl RouteCheck<'_> {
     fn error(&mut self, below: &[&str], why: impl Into<String>) {
         let path = self.below(below);
         self.report.error(&path, why);
@@ -60,31 +62,6 @@ impl OfRoute<'_> {
         match self.report.line(&["routes".into(), at.into(), "path".into()]) {
             Some(line) => format!("the route \"{name}\" (line {line})"),
             None => format!("the route \"{name}\""),
-        }
-    }
-
-    fn path(&mut self, config: &Config, route: &Route) {
-        let broken = route.path.breaks().difference(route.relax_path_rules.rules());
-        if !broken.is_empty() {
-            let names: Vec<_> = broken.names().map(|name| format!("\"{name}\"")).collect();
-            let names = names.join(", ");
-            self.error(
-                &["path"],
-                format!("requests with this path are rejected; to accept them, add relax_path_rules = [{names}] to this route"),
-            );
-        }
-        let path = route.path.as_str();
-        let most = config.limits.target_bytes.get() as usize;
-        if path.len() > most {
-            self.error(
-                &["path"],
-                format!("requests with this path are rejected because it is longer than limits.target_bytes ({most})"),
-            );
-        }
-        if path.contains("%CC%") {
-            let why = "the path contains a combining character; most clients send an accented letter as one character, \
-                       which is a different path";
-            self.warning(&["path"], why);
         }
     }
 
@@ -218,59 +195,6 @@ impl OfRoute<'_> {
             let earlier = self.called(config, earlier);
             let below = if route.name.is_some() { "name" } else { "path" };
             self.error(&[below], format!("the name \"{name}\" is already used by {earlier}"));
-        }
-    }
-
-    /// Reports a second route with the same match, which no request could reach.
-    fn place(&mut self, config: &Config, route: &Route) {
-        let same = |other: &&Route| other.host == route.host && other.path == route.path;
-        for (at, other) in config.routes[..self.at].iter().enumerate().filter(|(_, other)| same(other)) {
-            let taken = if route.methods.is_empty() {
-                other.methods.is_empty().then(String::new)
-            } else {
-                let takes = |method: &Method| {
-                    other.methods.contains(method)
-                        || *method == Method::HEAD && other.methods.contains(&Method::GET)
-                };
-                let taken: Vec<_> =
-                    route.methods.iter().filter(|method| takes(method)).map(Method::as_str).collect();
-                (!taken.is_empty()).then(|| format!(" ({})", taken.join(", ")))
-            };
-            if let Some(taken) = taken {
-                let earlier = self.called(config, at);
-                self.error(
-                    &["path"],
-                    format!("an earlier route has the same host, path and method{taken}: {earlier}"),
-                );
-            }
-        }
-    }
-
-    /// Warns if requests for a host with its own routes bypass a guarded route without host.
-    fn other_hosts(&mut self, config: &Config, route: &Route) {
-        if route.host.is_some() || !is_guarded(route) {
-            return;
-        }
-        let mut hosts: Vec<&HostName> = Vec::new();
-        for other in &config.routes {
-            let Some(host) = &other.host else { continue };
-            if hosts.contains(&host) || !other.path.contains(route.path.as_str()) {
-                continue;
-            }
-            hosts.push(host);
-            let of_host =
-                config.routes.iter().enumerate().filter(|(_, one)| {
-                    one.host.as_ref() == Some(host) && one.path.contains(route.path.as_str())
-                });
-            let nearest = of_host.max_by_key(|(_, one)| one.path.as_str().len());
-            if let Some((at, _)) = nearest.filter(|(_, one)| one.surface.is_none() && !is_guarded(one)) {
-                let taker = self.called(config, at);
-                let why = format!(
-                    "requests for the host {} do not reach this route and need no credential: {taker} matches them",
-                    host.as_str()
-                );
-                self.warning(&["path"], why);
-            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 
-use crate::{config::Limits, gateway::h2_write_timeout::StreamExecutor};
+use crate::{config::Limits, gateway::write_timeout::h2_streams::StreamExecutor};
 
 /// The number of bytes that are read beyond the largest allowed head, so that the response can tell which part of the
 /// head is too large. More than the longest target (64 KiB) for which hyper reports a long target instead of a large

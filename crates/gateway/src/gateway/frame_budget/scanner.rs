@@ -47,10 +47,10 @@ impl Scanner {
                 return;
             }
             let wanted = self.wanted();
-            let taken = (wanted - self.filled).min(bytes.len());
-            self.head[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
-            self.filled += taken;
-            bytes = &bytes[taken..];
+            let copied = (wanted - self.filled).min(bytes.len());
+            self.head[self.filled..self.filled + copied].copy_from_slice(&bytes[..copied]);
+            self.filled += copied;
+            bytes = &bytes[copied..];
             // When its header is complete, a frame may turn out to have one more byte to read.
             if self.filled == self.wanted() {
                 let (frame, skip) = self.frame();

@@ -18,7 +18,7 @@ pub(super) struct Revocation {
     /// Whether the key can be revoked.
     safe: bool,
     /// The reason, for people.
-    because: String,
+    reason: String,
 }
 
 /// Formats a duration in whole days, or in hours if it is short.
@@ -33,8 +33,8 @@ fn long(time: SignedDuration) -> String {
 impl Revocation {
     /// Assesses a key with this last use at the time `now`.
     pub(super) fn new(key: &Credential, used: Option<Timestamp>, now: Timestamp) -> Self {
-        let safe = |because: String| Self { safe: true, because };
-        let unsafe_ = |because: String| Self { safe: false, because };
+        let safe = |reason: String| Self { safe: true, reason };
+        let unsafe_ = |reason: String| Self { safe: false, reason };
         if key.status == Status::Disabled {
             return safe("it is disabled and not accepted".into());
         }
@@ -98,7 +98,7 @@ mod tests {
         let ago = |hours| now - SignedDuration::from_hours(hours);
         let new = |hours| Credential { created_at: ago(hours), ..made.clone() };
         let old = |hours| Credential { deprecated_at: Some(ago(hours)), ..made.clone() };
-        for (key, used, safe, because) in [
+        for (key, used, safe, reason) in [
             (Credential { status: Status::Disabled, ..made.clone() }, Some(now), true, "disabled"),
             (
                 Credential { not_after: Some(now), ..made.clone() },
@@ -126,7 +126,7 @@ mod tests {
         ] {
             let found = Revocation::new(&key, used, now);
             assert_eq!(found.safe, safe, "{found:?}");
-            assert!(found.because.contains(because), "{found:?} {because}");
+            assert!(found.reason.contains(reason), "{found:?} {reason}");
         }
     }
 }

@@ -51,7 +51,7 @@ pub(in crate::admin) struct Rotation {
 
 /// A new key that replaces another, in clear. No later response shows it.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::admin) struct Rotated {
+pub(in crate::admin) struct RotatedKey {
     #[serde(flatten)]
     made: CreatedKey,
     /// The old key, with its deprecation and its end.
@@ -86,15 +86,15 @@ fn is_rotated(key: &Credential, now: Timestamp) -> Result<(), Denial> {
     operation_id = "rotate_key",
     params(openapi::IdempotencyKey, openapi::LockToken, openapi::IfMatch),
     request_body(content = Rotation, content_type = "application/json", description = "An empty body stands for the defaults"),
-    responses(openapi::Created<Rotated>, openapi::CommonErrors, openapi::NotFound, openapi::CreateErrors),
+    responses(openapi::Created<RotatedKey>, openapi::CommonErrors, openapi::NotFound, openapi::CreateErrors),
 )]
 pub(in crate::admin) async fn rotate(
     State(surface): State<Arc<Surface>>,
     Authorized { call, .. }: Authorized<Manager>,
 ) -> Result<ApiResponse, ErrorResponse> {
     // Replays come first: the response is the same even if the resource has been deleted since.
-    let ticket = surface.ticket(&call)?;
-    if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
+    let idempotency_key = surface.idempotency_key(&call)?;
+    if let Some(answer) = surface.find_replay(&call, idempotency_key.as_ref()).await? {
         return Ok(answer);
     }
     let (old, caller) = managed(&surface, &call).await?;
@@ -141,10 +141,10 @@ pub(in crate::admin) async fn rotate(
     let keep_owner = keep_owner(&old, &caller, edit.not_after.flatten(), now);
     let create = CreateCredential { credential: new, most: Some(MAX_KEYS) };
     let rotation = (create, update(&old, edit), keep_owner);
-    let rotated = surface.execute(&call, ticket.as_ref(), rotation, |(made, replaces, _)| {
+    let rotated = surface.execute(&call, idempotency_key.as_ref(), rotation, |(made, replaces, _)| {
         let (made_at, tag) = (location(&made), tag(&made));
         let made = CreatedKey::new(&fresh, Key::new(made, None, now));
-        let document = Rotated { made, replaces: Key::new(replaces, last_use, now) };
+        let document = RotatedKey { made, replaces: Key::new(replaces, last_use, now) };
         ApiResponse::created(made_at, &document).with_etag(&tag).secret()
     });
     rotated.await.map_err(|fault| match fault {

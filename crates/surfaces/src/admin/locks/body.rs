@@ -16,7 +16,7 @@ use portcullis::{
 };
 
 /// Default duration of a lock, in seconds.
-const LASTS: u32 = 60;
+const DEFAULT_DURATION: u32 = 60;
 
 /// Maximum length of a reason, in characters.
 const MAX_REASON_LEN: usize = 255;
@@ -35,9 +35,9 @@ pub(in crate::admin) struct Lock {
     owner: String,
     /// The reason for the lock, for the responses to denied requests.
     reason: String,
-    /// The requests that the lock stops.
-    #[schema(value_type = schemas::Covers)]
-    covers: LockedRequests,
+    /// The requests that the lock denies.
+    #[schema(value_type = schemas::LockedRequests)]
+    deny: LockedRequests,
     /// The time of acquisition.
     acquired_at: Timestamp,
     /// The time from which the lock is no longer held, unless it is refreshed.
@@ -70,7 +70,7 @@ fn path<'de, D: Deserializer<'de>>(member: D) -> Result<Option<ResourcePath>, D:
 
 /// A new lock, with its token.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::admin) struct Acquired {
+pub(in crate::admin) struct AcquiredLock {
     /// The token that proves that the lock is held, for `Lock-Token`. No later response shows it.
     token: String,
     #[serde(flatten)]
@@ -81,7 +81,7 @@ pub(in crate::admin) struct Acquired {
     warnings: Vec<String>,
 }
 
-impl Acquired {
+impl AcquiredLock {
     pub(super) fn new(token: String, lock: Lock, warnings: Vec<String>) -> Self {
         Self { token, lock, warnings }
     }
@@ -101,14 +101,14 @@ pub(in crate::admin) struct LockRequest {
     /// characters.
     #[schema(value_type = schemas::Name)]
     reason: String,
-    /// The requests that the lock stops. Defaults to `writes`.
+    /// The requests that the lock denies. Defaults to `writes`.
     #[serde(default)]
-    #[schema(value_type = schemas::Covers)]
-    covers: LockedRequests,
+    #[schema(value_type = schemas::LockedRequests)]
+    deny: LockedRequests,
     /// The duration of the lock in seconds, at most a day. Defaults to 60.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = u32, required = false, minimum = 1, maximum = 86_400)]
-    lasts: Option<u32>,
+    duration: Option<u32>,
 }
 
 /// The new duration of a lock.
@@ -118,7 +118,7 @@ pub(in crate::admin) struct Refresh {
     /// The duration from now on in seconds, at most a day. Defaults to 60. A refresh never shortens a lock.
     #[serde(default, deserialize_with = "non_null")]
     #[schema(value_type = u32, required = false, minimum = 1, maximum = 86_400)]
-    pub(super) lasts: Option<u32>,
+    pub(super) duration: Option<u32>,
 }
 
 impl From<model::Lock> for Lock {
@@ -133,7 +133,7 @@ impl From<model::Lock> for Lock {
             target: Target { caller, resource },
             owner: lock.owner,
             reason: lock.reason,
-            covers: lock.covers,
+            deny: lock.covers,
             acquired_at: lock.acquired_at,
             expires_at: lock.expires_at,
             fence: lock.fence,
@@ -142,9 +142,9 @@ impl From<model::Lock> for Lock {
 }
 
 /// Validates the duration of a lock.
-pub(super) fn lease(lasts: Option<u32>, checks: &mut FieldErrors) -> Option<Lease> {
-    let lease = Lease::try_from(Duration::from_secs(lasts.unwrap_or(LASTS).into()));
-    checks.ensure(lease.is_ok(), "#/lasts", "must be 1 to 86400 seconds");
+pub(super) fn lease(duration: Option<u32>, checks: &mut FieldErrors) -> Option<Lease> {
+    let lease = Lease::try_from(Duration::from_secs(duration.unwrap_or(DEFAULT_DURATION).into()));
+    checks.ensure(lease.is_ok(), "#/duration", "must be 1 to 86400 seconds");
     lease.ok()
 }
 
@@ -158,7 +158,7 @@ impl LockRequest {
         let mut checks = FieldErrors::default();
         let fits = is_label(&self.reason, 1..=MAX_REASON_LEN);
         checks.ensure(fits, "#/reason", "must be 1 to 255 characters, none of them invisible");
-        let lasts = lease(self.lasts, &mut checks);
+        let lasts = lease(self.duration, &mut checks);
         let target = match self.target {
             Target { caller: Some(id), resource: None } => Some(model::LockTarget::Caller(id)),
             Target { caller: None, resource: Some(path) } => Some(model::LockTarget::Resource(path)),
@@ -175,7 +175,7 @@ impl LockRequest {
             owner: owner.to_owned(),
             holder: Some(holder.clone()),
             reason: self.reason,
-            covers: self.covers,
+            covers: self.deny,
             lasts,
             token: token.digest(),
         })

@@ -3,51 +3,51 @@
 use async_trait::async_trait;
 
 use crate::admin::{idempotency::IdempotencyKey, response::ApiResponse, settings::Admin};
-use portcullis::registry::{Outcome, ProveLock, RegistryError, Transaction, UnitOfWork, run};
+use portcullis::registry::{Outcome, ProveLock, RegistryError, Transaction, UnitOfWork, run_in};
 
 /// A unit of work that requires a lock, if the request has a lock token, and that is idempotent, if it has an
 /// idempotency key.
 pub(super) struct GuardedWork<'a, W> {
     pub(super) admin: &'a Admin,
-    pub(super) ticket: Option<&'a IdempotencyKey>,
+    pub(super) idempotency_key: Option<&'a IdempotencyKey>,
     /// The operation that checks the lock.
-    pub(super) hold: Option<ProveLock>,
+    pub(super) lock_proof: Option<ProveLock>,
     pub(super) work: W,
     /// Makes the response from the finished work.
-    pub(super) told: fn(&W) -> Option<ApiResponse>,
+    pub(super) response: fn(&W) -> Option<ApiResponse>,
     /// The stored response, if the request took effect before.
-    pub(super) earlier: Option<ApiResponse>,
+    pub(super) replay: Option<ApiResponse>,
 }
 
 #[async_trait]
 impl<W: UnitOfWork> UnitOfWork for GuardedWork<'_, W> {
-    async fn run(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
-        if let Some(ticket) = self.ticket {
-            self.earlier = ticket.replay(self.admin, tx).await?;
-            if self.earlier.is_some() {
+    async fn perform(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
+        if let Some(idempotency_key) = self.idempotency_key {
+            self.replay = idempotency_key.replay(self.admin, tx).await?;
+            if self.replay.is_some() {
                 return Ok(Outcome::Rollback);
             }
         }
-        run(tx, self.hold.clone()).await?;
-        let end = self.work.run(tx).await?;
-        if let (Outcome::Commit, Some(ticket)) = (end, self.ticket) {
-            let answer = (self.told)(&self.work);
+        run_in(tx, self.lock_proof.clone()).await?;
+        let end = self.work.perform(tx).await?;
+        if let (Outcome::Commit, Some(idempotency_key)) = (end, self.idempotency_key) {
+            let answer = (self.response)(&self.work);
             let answer =
                 answer.ok_or_else(|| RegistryError::Corrupt("committed work has no response".into()))?;
-            ticket.store(self.admin, tx, &answer).await?;
+            idempotency_key.store(self.admin, tx, &answer).await?;
         }
         Ok(end)
     }
 
     /// Checks the stored responses and the lock again, because the lock may have been lost while the file was read.
     async fn confirm(&mut self, tx: &mut dyn Transaction) -> Result<Outcome, RegistryError> {
-        if let Some(ticket) = self.ticket {
-            self.earlier = ticket.replay(self.admin, tx).await?;
-            if self.earlier.is_some() {
+        if let Some(idempotency_key) = self.idempotency_key {
+            self.replay = idempotency_key.replay(self.admin, tx).await?;
+            if self.replay.is_some() {
                 return Ok(Outcome::Rollback);
             }
         }
-        run(tx, self.hold.clone()).await?;
+        run_in(tx, self.lock_proof.clone()).await?;
         self.work.confirm(tx).await
     }
 }

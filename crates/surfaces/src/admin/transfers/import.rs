@@ -50,7 +50,7 @@ fn import_response(imported: impl Serialize, dry_run: bool) -> ApiResponse {
 struct Task {
     surface: Arc<Surface>,
     call: CallContext,
-    ticket: Option<IdempotencyKey>,
+    idempotency_key: Option<IdempotencyKey>,
     file: File,
     dry_run: bool,
     _only: OwnedSemaphorePermit,
@@ -79,7 +79,7 @@ impl Parameters for ImportParameters {
         openapi::LockToken
     ),
     request_body(content = String, content_type = "application/x-ndjson", description = "The file of an export"),
-    responses((status = 200, description = "The result of the import", body = schemas::Imported), openapi::CommonErrors, openapi::CreateErrors),
+    responses((status = 200, description = "The result of the import", body = schemas::ImportResult), openapi::CommonErrors, openapi::CreateErrors),
 )]
 pub(in crate::admin) async fn import(
     State(surface): State<Arc<Surface>>,
@@ -88,8 +88,8 @@ pub(in crate::admin) async fn import(
     let dry_run = flag(&query, "dry_run")?;
     let most = surface.admin.imports.max_bytes;
     match Task::begin(surface, call, body, most, dry_run).await? {
-        Ok(task) => aside(move |here| here.block_on(task.import())).await,
-        Err(earlier) => Ok(earlier),
+        Ok(task) => on_blocking_thread(move |runtime| runtime.block_on(task.import())).await,
+        Err(replay) => Ok(replay),
     }
 }
 
@@ -97,7 +97,7 @@ pub(in crate::admin) async fn import(
 pub(in crate::admin) struct KeyImportParameters;
 
 impl Parameters for KeyImportParameters {
-    const KNOWN: &'static [&'static str] = &["dry_run", "make_callers"];
+    const KNOWN: &'static [&'static str] = &["dry_run", "create_callers"];
 }
 
 /// Import keys of another gateway
@@ -110,7 +110,7 @@ impl Parameters for KeyImportParameters {
     operation_id = "import_keys",
     params(
         ("dry_run" = Option<bool>, Query, description = "Whether the import is rolled back in the end"),
-        ("make_callers" = Option<bool>, Query, description = "Whether missing callers are created"),
+        ("create_callers" = Option<bool>, Query, description = "Whether missing callers are created"),
         openapi::IdempotencyKey,
         openapi::LockToken
     ),
@@ -119,7 +119,7 @@ impl Parameters for KeyImportParameters {
         description = "One key per row"
     ),
     responses(
-        (status = 200, description = "The result of the import", body = schemas::ImportedKeys),
+        (status = 200, description = "The result of the import", body = schemas::KeyImportResult),
         openapi::CommonErrors,
         openapi::NotFound,
         openapi::CreateErrors
@@ -129,11 +129,13 @@ pub(in crate::admin) async fn import_keys(
     State(surface): State<Arc<Surface>>,
     Upload { call, query, body, .. }: Upload<Owner, KeyImportParameters>,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let (dry_run, make_callers) = (flag(&query, "dry_run")?, flag(&query, "make_callers")?);
+    let (dry_run, create_callers) = (flag(&query, "dry_run")?, flag(&query, "create_callers")?);
     let most = surface.admin.imports.max_bytes.min(MAX_FILE_BYTES as u64);
     match Task::begin(surface, call, body, most, dry_run).await? {
-        Ok(task) => aside(move |here| here.block_on(task.import_keys(make_callers))).await,
-        Err(earlier) => Ok(earlier),
+        Ok(task) => {
+            on_blocking_thread(move |runtime| runtime.block_on(task.import_keys(create_callers))).await
+        }
+        Err(replay) => Ok(replay),
     }
 }
 
@@ -143,11 +145,11 @@ fn flag(query: &Query, name: &str) -> Result<bool, Denial> {
 
 /// Reads and parses a file on a blocking thread, because the calling thread serves requests. The work continues even
 /// if the client disconnects.
-async fn aside(
+async fn on_blocking_thread(
     work: impl FnOnce(Handle) -> Result<ApiResponse, ErrorResponse> + Send + 'static,
 ) -> Result<ApiResponse, ErrorResponse> {
-    let here = Handle::current();
-    let done = spawn_blocking(move || work(here)).await;
+    let runtime = Handle::current();
+    let done = spawn_blocking(move || work(runtime)).await;
     done.unwrap_or_else(|error| Err(Denial::internal(format!("an import was aborted: {error}")).into()))
 }
 
@@ -160,15 +162,15 @@ impl Task {
         most: u64,
         dry_run: bool,
     ) -> Result<Result<Self, ApiResponse>, ErrorResponse> {
-        let turn = surface.turn(&call)?;
+        let guard = surface.in_flight(&call)?;
         let only = one_at_a_time(&surface.importing, "An import")?;
         let imports = ImportOptions { max_bytes: most, ..surface.admin.imports.clone() };
         let Spool { file, sha256 } = Spool::receive(body, &imports).await?;
-        let ticket = turn.map(|turn| IdempotencyKey::new(turn, &call, &sha256));
-        if let Some(answer) = surface.earlier(&call, ticket.as_ref()).await? {
+        let idempotency_key = guard.map(|guard| IdempotencyKey::new(guard, &call, &sha256));
+        if let Some(answer) = surface.find_replay(&call, idempotency_key.as_ref()).await? {
             return Ok(Err(answer));
         }
-        Ok(Ok(Self { surface, call, ticket, file, dry_run, _only: only }))
+        Ok(Ok(Self { surface, call, idempotency_key, file, dry_run, _only: only }))
     }
 
     async fn import(self) -> Result<ApiResponse, ErrorResponse> {
@@ -178,10 +180,10 @@ impl Task {
         let mut file = BufReader::new(&self.file);
         let import =
             Import::new(&mut file, secrets).into_existing(true).skip_tenant(own).dry_run(self.dry_run);
-        self.run(import).await
+        self.transact(import).await
     }
 
-    async fn import_keys(self, make_callers: bool) -> Result<ApiResponse, ErrorResponse> {
+    async fn import_keys(self, create_callers: bool) -> Result<ApiResponse, ErrorResponse> {
         let mut text = Vec::new();
         let read = (&self.file).read_to_end(&mut text).map_err(transfer::ImportError::Read);
         let content_type = self.call.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -195,24 +197,24 @@ impl Task {
             read.and_then(|_| KeyRows::read(&text, form)).map_err(|refused| self.import_error(refused))?;
         drop(text);
         let peppers = self.surface.admin.directory.peppers();
-        let import = KeyImport::new(rows, &peppers).create_callers(make_callers).dry_run(self.dry_run);
-        self.run(import).await
+        let import = KeyImport::new(rows, &peppers).create_callers(create_callers).dry_run(self.dry_run);
+        self.transact(import).await
     }
 
-    /// Runs an import to its end. Returns the stored response instead if the request took effect before.
-    async fn run<J: ImportJob<Report: Serialize>>(&self, work: J) -> Result<ApiResponse, ErrorResponse> {
+    /// Performs an import in one transaction. Returns the stored response instead if the request took effect before.
+    async fn transact<J: ImportJob<Report: Serialize>>(&self, work: J) -> Result<ApiResponse, ErrorResponse> {
         let admin = &self.surface.admin;
-        let hold = self.call.lock_proof();
-        let told_now: fn(&J) -> Option<ApiResponse> =
+        let lock_proof = self.call.lock_proof();
+        let response: fn(&J) -> Option<ApiResponse> =
             |work| work.imported().map(|imported| import_response(imported, false));
-        let ticket = self.ticket.as_ref();
-        let mut within = GuardedWork { admin, ticket, hold, work, told: told_now, earlier: None };
-        let done = admin.registry.transact_bulk(&mut within, self.call.actor()).await;
+        let idempotency_key = self.idempotency_key.as_ref();
+        let mut guarded = GuardedWork { admin, idempotency_key, lock_proof, work, response, replay: None };
+        let done = admin.registry.transact_bulk(&mut guarded, self.call.actor()).await;
         done.map_err(|fault| self.surface.registry_error(fault))?;
-        if let Some(earlier) = within.earlier {
-            return Ok(earlier);
+        if let Some(replay) = guarded.replay {
+            return Ok(replay);
         }
-        let outcome = within.work.outcome();
+        let outcome = guarded.work.outcome();
         outcome
             .map(|imported| import_response(imported, self.dry_run))
             .map_err(|refused| self.import_error(refused))

@@ -9,11 +9,11 @@ use utoipa::ToSchema;
 /// The result of an import, or of a dry run.
 #[derive(Deserialize, ToSchema)]
 #[expect(dead_code, reason = "it only describes another type")]
-pub(in crate::admin) struct Imported {
-    /// The number of lines of each kind, including those that were left out.
+pub(in crate::admin) struct ImportResult {
+    /// The number of lines of each kind, including the skipped ones.
     counts: BTreeMap<String, u64>,
-    /// The number of lines that were left out.
-    left_out: u64,
+    /// The number of skipped lines.
+    skipped: u64,
     /// The number of the last change that the file contains, in the registry that was exported.
     seq: u64,
     /// The time at which the file was written.
@@ -25,7 +25,7 @@ pub(in crate::admin) struct Imported {
 /// The result of an import of keys, or of a dry run.
 #[derive(Deserialize, ToSchema)]
 #[expect(dead_code, reason = "it only describes another type")]
-pub(in crate::admin) struct ImportedKeys {
+pub(in crate::admin) struct KeyImportResult {
     /// The number of imported keys.
     keys: u64,
     /// The number of created callers.

@@ -43,10 +43,10 @@ impl Spool {
         let folder = imports.folder.clone();
         let mut file = aside(move || tempfile::tempfile_in(folder)).await?;
         let (mut piece, mut hash) = (BytesMut::new(), Sha256::new());
-        let (mut taken, mut meter) = (0_u64, MinDataRate::default().meter());
+        let (mut received, mut meter) = (0_u64, MinDataRate::default().meter());
         while let Some(data) = next(&mut body, &mut meter).await? {
-            taken = taken.saturating_add(data.len() as u64);
-            if taken > limit {
+            received = received.saturating_add(data.len() as u64);
+            if received > limit {
                 return Err(Denial::ContentTooLarge { limit });
             }
             hash.update(&data);

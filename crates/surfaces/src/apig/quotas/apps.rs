@@ -17,7 +17,7 @@ use super::{
 use crate::{
     apig::{
         auth_request::plain,
-        call_context::{CallContext, MAX_ATTEMPTS, too_many_conflicts},
+        call_context::{CallContext, retry_conflicts},
         error::ApigError,
         extract::{ExistingApp, Json, Params, Read, WholeGateway, Write},
         openapi::Errors,
@@ -67,20 +67,20 @@ pub(in crate::apig) struct AppsQuery {
 )]
 pub(in crate::apig) async fn bind_quota(
     State(surface): State<Arc<Apig>>,
-    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    WholeGateway { call, tenant, .. }: WholeGateway<Write>,
     Json(BindBody { app_ids }): Json<BindBody>,
 ) -> Result<Response, ApigError> {
     let texts = app_ids.filter(|ids| !ids.is_empty()).ok_or(ApigError::Missing("app_ids"))?;
     if texts.len() > MOST {
         return Err(ApigError::Invalid("app_ids"));
     }
-    let actor = asked.subscriber(&tenant)?;
-    let quota = find_quota(&surface, &asked, &tenant, asked.segment(1)).await?;
+    let actor = call.subscriber(&tenant)?;
+    let quota = find_quota(&surface, &call, &tenant, call.segment(1)).await?;
     let mut apps: Vec<Caller> = Vec::with_capacity(texts.len());
     for text in &texts {
-        let id: CallerId = asked.parse_id(text).ok_or_else(|| asked.no_app(text))?;
+        let id: CallerId = call.parse_id(text).ok_or_else(|| call.no_app(text))?;
         if !apps.iter().any(|app| app.id == id) {
-            apps.push(surface.find(&tenant, &id, &asked).await?);
+            apps.push(surface.find(&tenant, &id, &call).await?);
         }
     }
     let now = surface.clock.now().time;
@@ -93,11 +93,11 @@ pub(in crate::apig) async fn bind_quota(
     let bound = surface.registry.run(binds, &actor).await;
     // The quota or an app was deleted since it was found above. The registry does not say which one; the client learns
     // it by repeating the request.
-    let bound = bound.map_err(|fault| surface.registry_error(fault, unknown(&asked, asked.segment(1))))?;
+    let bound = bound.map_err(|fault| surface.registry_error(fault, unknown(&call, call.segment(1))))?;
     let mut applies = Vec::with_capacity(bound.len());
     for app in &bound {
         let has = app_of(app)?.quota.as_ref().ok_or_else(no_quota_came)?;
-        applies.push(QuotaApply::new(asked.version, app, has));
+        applies.push(QuotaApply::new(call.version, app, has));
     }
     show(StatusCode::CREATED, &QuotaApplies { applies })
 }
@@ -121,24 +121,25 @@ fn edit(tenant: &Tenant, app: &CallerId, expected: Option<u64>, quota: Option<Bo
 )]
 pub(in crate::apig) async fn unbind_quota(
     State(surface): State<Arc<Apig>>,
-    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    WholeGateway { call, tenant, .. }: WholeGateway<Write>,
 ) -> Result<Response, ApigError> {
-    let quota = find_quota(&surface, &asked, &tenant, asked.segment(1)).await?;
-    let text = asked.segment(3);
-    let missing = || asked.no_app(text);
-    let id: CallerId = asked.parse_id(text).ok_or_else(missing)?;
-    for _ in 0..MAX_ATTEMPTS {
-        let app = surface.find(&tenant, &id, &asked).await?;
+    let quota = find_quota(&surface, &call, &tenant, call.segment(1)).await?;
+    let text = call.segment(3);
+    let missing = || call.no_app(text);
+    let id: CallerId = call.parse_id(text).ok_or_else(missing)?;
+    let unbind = || async {
+        let app = surface.find(&tenant, &id, &call).await?;
         // For this quota, an app that is not bound to it does not exist.
         app_of(&app)?.quota.as_ref().filter(|bound| bound.id == quota.id).ok_or_else(missing)?;
         let unbind = edit(&tenant, &id, Some(app.revision), None);
-        match surface.registry.run(unbind, asked.revoker()).await {
-            Ok(_) => return Ok(StatusCode::NO_CONTENT.into_response()),
-            Err(RegistryError::Conflict) => {}
-            Err(fault) => return Err(surface.registry_error(fault, missing())),
+        match surface.registry.run(unbind, call.revoker()).await {
+            Ok(_) => Ok(Some(())),
+            Err(RegistryError::Conflict) => Ok(None),
+            Err(fault) => Err(surface.registry_error(fault, missing())),
         }
-    }
-    Err(too_many_conflicts())
+    };
+    retry_conflicts(unbind).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// Lists the apps that are bound to a quota.
@@ -152,13 +153,13 @@ pub(in crate::apig) async fn unbind_quota(
 )]
 pub(in crate::apig) async fn bound_apps(
     State(surface): State<Arc<Apig>>,
-    asked: CallContext,
+    call: CallContext,
     Params(page): Params<PageQuery>,
     Params(filter): Params<AppsQuery>,
     WholeGateway { tenant, .. }: WholeGateway<Read>,
 ) -> Result<Response, ApigError> {
-    let quota = find_quota(&surface, &asked, &tenant, asked.segment(1)).await?;
-    apps_with(&surface, &asked, &tenant, (page, filter), Some(&quota)).await
+    let quota = find_quota(&surface, &call, &tenant, call.segment(1)).await?;
+    apps_with(&surface, &call, &tenant, (page, filter), Some(&quota)).await
 }
 
 /// Lists the apps that a quota can be bound to.
@@ -174,13 +175,13 @@ pub(in crate::apig) async fn bound_apps(
 )]
 pub(in crate::apig) async fn bindable_apps(
     State(surface): State<Arc<Apig>>,
-    asked: CallContext,
+    call: CallContext,
     Params(page): Params<PageQuery>,
     Params(filter): Params<AppsQuery>,
     WholeGateway { tenant, .. }: WholeGateway<Read>,
 ) -> Result<Response, ApigError> {
-    find_quota(&surface, &asked, &tenant, asked.segment(1)).await?;
-    apps_with(&surface, &asked, &tenant, (page, filter), None).await
+    find_quota(&surface, &call, &tenant, call.segment(1)).await?;
+    apps_with(&surface, &call, &tenant, (page, filter), None).await
 }
 
 /// Returns the quota of an app.
@@ -195,14 +196,14 @@ pub(in crate::apig) async fn bindable_apps(
 )]
 pub(in crate::apig) async fn quota_of_app(
     State(surface): State<Arc<Apig>>,
-    ExistingApp { asked, tenant, app, .. }: ExistingApp<Read>,
+    ExistingApp { call, tenant, app, .. }: ExistingApp<Read>,
 ) -> Result<Response, ApigError> {
     match &app_of(&app)?.quota {
         None => show(StatusCode::OK, &QuotaOfApp::None(NoQuota {})),
         Some(bound) => {
-            let quota = find_quota(&surface, &asked, &tenant, bound.id.as_str()).await?;
-            let count = count_bound(&surface, &asked, &tenant, &quota.id).await?;
-            show(StatusCode::OK, &QuotaOfApp::Bound(QuotaInfo::new(asked.version, &quota, count)))
+            let quota = find_quota(&surface, &call, &tenant, bound.id.as_str()).await?;
+            let count = count_bound(&surface, &call, &tenant, &quota.id).await?;
+            show(StatusCode::OK, &QuotaOfApp::Bound(QuotaInfo::new(call.version, &quota, count)))
         }
     }
 }
@@ -210,15 +211,15 @@ pub(in crate::apig) async fn quota_of_app(
 /// Returns a page of the apps with a quota, or of the apps without any quota.
 async fn apps_with(
     surface: &Apig,
-    asked: &CallContext,
+    call: &CallContext,
     tenant: &Tenant,
     (page, filter): (PageQuery, AppsQuery),
     quota: Option<&Quota>,
 ) -> Result<Response, ApigError> {
-    let (offset, limit) = page.page(asked.version)?;
+    let (offset, limit) = page.page(call.version)?;
     let contains = plain(filter.app_name.as_ref(), "app_name")?;
     let id: Option<QuotaId> = quota.map(|quota| quota.id.clone());
-    let which = CallerFilter {
+    let filter = CallerFilter {
         quota: Some(id),
         contains,
         order: Order::Newest,
@@ -226,10 +227,10 @@ async fn apps_with(
         limit,
         ..query::apps(&tenant.id)
     };
-    let refuse = |fault| surface.registry_error(fault, asked.no_instance());
-    let total = surface.registry.count_callers(&which).await.map_err(refuse)?;
-    let apps = surface.registry.callers(&which).await.map_err(refuse)?;
-    let apps = apps.iter().map(|app| QuotaApp::new(asked.version, app, quota));
+    let refuse = |fault| surface.registry_error(fault, call.no_instance());
+    let total = surface.registry.count_callers(&filter).await.map_err(refuse)?;
+    let apps = surface.registry.callers(&filter).await.map_err(refuse)?;
+    let apps = apps.iter().map(|app| QuotaApp::new(call.version, app, quota));
     let apps = apps.collect::<Result<Vec<_>, _>>()?;
     show(StatusCode::OK, &QuotaApps { total, size: apps.len(), apps })
 }

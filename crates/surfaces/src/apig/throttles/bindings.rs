@@ -20,7 +20,7 @@ use super::{
 };
 use crate::apig::{
     auth_request::{given, plain},
-    call_context::{CallContext, MAX_ATTEMPTS, repeated, too_many_conflicts},
+    call_context::{CallContext, repeated, retry_conflicts},
     error::ApigError,
     extract::{Json, Page, Params, Read, WholeGateway, Write},
     openapi::Errors,
@@ -49,7 +49,7 @@ const MOST: usize = 500;
 )]
 pub(in crate::apig) async fn bind(
     State(surface): State<Arc<Apig>>,
-    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    WholeGateway { call, tenant, .. }: WholeGateway<Write>,
     Json(BindBody { strategy_id, publish_ids }): Json<BindBody>,
 ) -> Result<Response, ApigError> {
     let id = strategy_id.filter(|id| !id.is_empty()).ok_or(ApigError::Missing("strategy_id"))?;
@@ -57,13 +57,13 @@ pub(in crate::apig) async fn bind(
     if publish_ids.len() > MOST {
         return Err(ApigError::Invalid("publish_ids"));
     }
-    let actor = asked.subscriber(&tenant)?;
+    let actor = call.subscriber(&tenant)?;
     let api = |id: &String| surface.api(id).ok_or_else(|| ApigError::UnknownApi(repeated(id)));
     let apis = publish_ids.iter().map(api).collect::<Result<Vec<_>, _>>()?;
-    let throttle = bind_to(&surface, &asked, &actor, &tenant, &id, &apis).await?;
+    let throttle = bind_to(&surface, &call, &actor, &tenant, &id, &apis).await?;
     let binding = |api: &RouteName| throttle.bindings.iter().find(|binding| binding.route == *api);
     let applied = apis.iter().filter_map(binding);
-    let throttle_applys = applied.map(|binding| Applied::new(asked.version, &throttle, binding)).collect();
+    let throttle_applys = applied.map(|binding| Applied::new(call.version, &throttle, binding)).collect();
     show(StatusCode::CREATED, &AllApplied { throttle_applys })
 }
 
@@ -77,10 +77,10 @@ pub(in crate::apig) async fn bind(
 )]
 pub(in crate::apig) async fn unbind(
     State(surface): State<Arc<Apig>>,
-    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    WholeGateway { call, tenant, .. }: WholeGateway<Write>,
 ) -> Result<Response, ApigError> {
-    let id = asked.parse_id(asked.segment(1)).ok_or(ApigError::UnknownBinding)?;
-    match remove_bindings(&surface, &asked, &tenant, &[id]).await? {
+    let id = call.parse_id(call.segment(1)).ok_or(ApigError::UnknownBinding)?;
+    match remove_bindings(&surface, &call, &tenant, &[id]).await? {
         1 => Ok(StatusCode::NO_CONTENT.into_response()),
         _ => Err(ApigError::UnknownBinding),
     }
@@ -98,7 +98,7 @@ pub(in crate::apig) async fn unbind(
 )]
 pub(in crate::apig) async fn unbind_all(
     State(surface): State<Arc<Apig>>,
-    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    WholeGateway { call, tenant, .. }: WholeGateway<Write>,
     _: Delete,
     Json(UnbindBody { throttle_bindings }): Json<UnbindBody>,
 ) -> Result<Response, ApigError> {
@@ -106,11 +106,11 @@ pub(in crate::apig) async fn unbind_all(
     if texts.len() > MOST {
         return Err(ApigError::Invalid("throttle_bindings"));
     }
-    let all = all_throttles(&surface, &asked, &tenant).await?;
+    let all = all_throttles(&surface, &call, &tenant).await?;
     let known = |id: &BindingId| all.iter().flat_map(|it| &it.bindings).any(|binding| binding.id == *id);
     let (mut ids, mut failure) = (Vec::new(), Vec::new());
     for text in &texts {
-        match asked.parse_id(text).filter(|id| known(id) && !ids.contains(id)) {
+        match call.parse_id(text).filter(|id| known(id) && !ids.contains(id)) {
             Some(id) => ids.push(id),
             None => failure.push(NotUnbound {
                 bind_id: repeated(text),
@@ -119,7 +119,7 @@ pub(in crate::apig) async fn unbind_all(
             }),
         }
     }
-    let success_count = remove_bindings(&surface, &asked, &tenant, &ids).await?;
+    let success_count = remove_bindings(&surface, &call, &tenant, &ids).await?;
     show(StatusCode::OK, &Unbound { success_count, failure })
 }
 
@@ -134,11 +134,11 @@ pub(in crate::apig) async fn unbind_all(
 )]
 pub(in crate::apig) async fn apis_of_throttle(
     State(surface): State<Arc<Apig>>,
-    WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
+    WholeGateway { call, tenant, .. }: WholeGateway<Read>,
     Page(page): Page,
     Params(query): Params<ApisQuery>,
 ) -> Result<Response, ApigError> {
-    show_apis(&surface, (&asked, &tenant), page, &query, true).await
+    show_apis(&surface, (&call, &tenant), page, &query, true).await
 }
 
 /// Lists the APIs that a throttling policy is not bound to.
@@ -152,22 +152,22 @@ pub(in crate::apig) async fn apis_of_throttle(
 )]
 pub(in crate::apig) async fn other_apis(
     State(surface): State<Arc<Apig>>,
-    WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
+    WholeGateway { call, tenant, .. }: WholeGateway<Read>,
     Page(page): Page,
     Params(query): Params<ApisQuery>,
 ) -> Result<Response, ApigError> {
-    show_apis(&surface, (&asked, &tenant), page, &query, false).await
+    show_apis(&surface, (&call, &tenant), page, &query, false).await
 }
 
 /// Returns a page of the APIs that a throttling policy is bound to, or of those that it is not bound to.
 async fn show_apis(
     surface: &Apig,
-    (asked, tenant): (&CallContext, &Tenant),
+    (call, tenant): (&CallContext, &Tenant),
     page: (u64, u32),
     query: &ApisQuery,
     bound: bool,
 ) -> Result<Response, ApigError> {
-    let throttle = find_throttle(surface, asked, tenant, query.throttle_id()?).await?;
+    let throttle = find_throttle(surface, call, tenant, query.throttle_id()?).await?;
     let wanted = query.filter()?;
     let is_bound = |api: &RouteName| throttle.bindings.iter().any(|binding| binding.route == *api);
     let mut all: Vec<(&RouteName, Option<&Binding>)> = if bound {
@@ -177,7 +177,7 @@ async fn show_apis(
     };
     all.retain(|(api, _)| wanted(api));
     let shown = |(api, binding)| match binding {
-        Some(binding) => ApiOfThrottle::bound(asked.version, &throttle, binding),
+        Some(binding) => ApiOfThrottle::bound(call.version, &throttle, binding),
         None => ApiOfThrottle::unbound(api),
     };
     let apis: Vec<_> = page_of(&all, page).iter().copied().map(shown).collect();
@@ -195,7 +195,7 @@ async fn show_apis(
 )]
 pub(in crate::apig) async fn throttles_of_api(
     State(surface): State<Arc<Apig>>,
-    WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
+    WholeGateway { call, tenant, .. }: WholeGateway<Read>,
     Page(page): Page,
     Params(query): Params<ThrottlesOfQuery>,
 ) -> Result<Response, ApigError> {
@@ -203,8 +203,8 @@ pub(in crate::apig) async fn throttles_of_api(
     let api = surface.api(api).ok_or_else(|| ApigError::UnknownApi(repeated(api)))?;
     let name = plain(query.throttle_name.as_ref(), "throttle_name")?;
     let id = given(query.throttle_id.as_ref());
-    let id = id.map(|id| asked.parse_id(id).ok_or(ApigError::NotSupported("throttle_id"))).transpose()?;
-    let all = all_throttles(&surface, &asked, &tenant).await?;
+    let id = id.map(|id| call.parse_id(id).ok_or(ApigError::NotSupported("throttle_id"))).transpose()?;
+    let all = all_throttles(&surface, &call, &tenant).await?;
     let wanted = |throttle: &&Throttle| {
         id.as_ref().is_none_or(|id| throttle.id == *id)
             && name.as_ref().is_none_or(|text| contains(&throttle.name, text))
@@ -217,7 +217,7 @@ pub(in crate::apig) async fn throttles_of_api(
         .collect();
     let throttles: Vec<_> = page_of(&bound, page)
         .iter()
-        .map(|(throttle, binding)| ThrottleOfApi::new(asked.version, throttle, binding))
+        .map(|(throttle, binding)| ThrottleOfApi::new(call.version, throttle, binding))
         .collect();
     show(StatusCode::OK, &ThrottlesOfApi { total: bound.len(), size: throttles.len(), throttles })
 }
@@ -225,14 +225,14 @@ pub(in crate::apig) async fn throttles_of_api(
 /// Binds a throttling policy to these APIs, unbinds all other policies from them, and returns the updated policy.
 async fn bind_to(
     surface: &Apig,
-    asked: &CallContext,
+    call: &CallContext,
     actor: &Actor,
     tenant: &Tenant,
     id: &str,
     apis: &[RouteName],
 ) -> Result<Throttle, ApigError> {
-    for _ in 0..MAX_ATTEMPTS {
-        let mut throttle = find_throttle(surface, asked, tenant, id).await?;
+    let bind = || async {
+        let mut throttle = find_throttle(surface, call, tenant, id).await?;
         let now = surface.clock.now().time;
         for api in apis {
             if !throttle.bindings.iter().any(|binding| binding.route == *api) {
@@ -241,7 +241,7 @@ async fn bind_to(
             }
         }
         let mut changed = Vec::new();
-        for mut other in all_throttles(surface, asked, tenant).await? {
+        for mut other in all_throttles(surface, call, tenant).await? {
             let before = other.bindings.len();
             other.bindings.retain(|binding| !apis.contains(&binding.route));
             if other.id != throttle.id && other.bindings.len() < before {
@@ -250,23 +250,22 @@ async fn bind_to(
         }
         let last = throttle.id.clone();
         let updates = (changed, UpdateThrottle(throttle));
-        if let Some((_, throttle)) = put_throttles(surface, asked, actor, &last, updates).await? {
-            return Ok(throttle);
-        }
-    }
-    Err(too_many_conflicts())
+        let after = put_throttles(surface, call, actor, &last, updates).await?;
+        Ok(after.map(|(_, throttle)| throttle))
+    };
+    retry_conflicts(bind).await
 }
 
 /// Removes bindings and returns the number of those that existed.
 async fn remove_bindings(
     surface: &Apig,
-    asked: &CallContext,
+    call: &CallContext,
     tenant: &Tenant,
     ids: &[BindingId],
 ) -> Result<usize, ApigError> {
-    for _ in 0..MAX_ATTEMPTS {
+    let unbind = || async {
         let (mut changed, mut gone) = (Vec::new(), 0);
-        for mut throttle in all_throttles(surface, asked, tenant).await? {
+        for mut throttle in all_throttles(surface, call, tenant).await? {
             let before = throttle.bindings.len();
             throttle.bindings.retain(|binding| !ids.contains(&binding.id));
             if throttle.bindings.len() < before {
@@ -275,11 +274,9 @@ async fn remove_bindings(
             }
         }
         let Some(last) = changed.last().map(|UpdateThrottle(throttle)| throttle.id.clone()) else {
-            return Ok(gone);
+            return Ok(Some(gone));
         };
-        if put_throttles(surface, asked, asked.revoker(), &last, changed).await?.is_some() {
-            return Ok(gone);
-        }
-    }
-    Err(too_many_conflicts())
+        Ok(put_throttles(surface, call, call.revoker(), &last, changed).await?.map(|_| gone))
+    };
+    retry_conflicts(unbind).await
 }

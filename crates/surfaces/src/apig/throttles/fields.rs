@@ -170,13 +170,13 @@ pub(in crate::apig) struct ThrottlesQuery {
 }
 
 impl ThrottlesQuery {
-    pub(super) fn filter(self, asked: &CallContext) -> Result<impl Fn(&Throttle) -> bool, ApigError> {
+    pub(super) fn filter(self, call: &CallContext) -> Result<impl Fn(&Throttle) -> bool, ApigError> {
         let precise = match given(self.precise_search.as_ref()) {
             None => false,
             Some("name") => true,
             Some(_) => return Err(ApigError::NotSupported("precise_search")),
         };
-        let id = given(self.id.as_ref()).map(|id| asked.parse_id(id).ok_or(ApigError::NotSupported("id")));
+        let id = given(self.id.as_ref()).map(|id| call.parse_id(id).ok_or(ApigError::NotSupported("id")));
         let id: Option<ThrottleId> = id.transpose()?;
         let name = plain(self.name.as_ref(), "name")?;
         Ok(move |throttle: &Throttle| {

@@ -1,7 +1,7 @@
 //! Reads and changes throttling policies in the registry.
 
 use crate::apig::{
-    call_context::{CallContext, MAX_ATTEMPTS, repeated, too_many_conflicts},
+    call_context::{CallContext, repeated, retry_conflicts},
     error::ApigError,
     state::Apig,
 };
@@ -11,56 +11,54 @@ use portcullis::{
 };
 
 /// Returns the error for an unknown throttling policy.
-pub(super) fn unknown(asked: &CallContext, id: &str) -> ApigError {
-    ApigError::UnknownThrottle(repeated(&asked.version.shown(id)))
+pub(super) fn unknown(call: &CallContext, id: &str) -> ApigError {
+    ApigError::UnknownThrottle(repeated(&call.version.shown(id)))
 }
 
 pub(super) async fn all_throttles(
     surface: &Apig,
-    asked: &CallContext,
+    call: &CallContext,
     tenant: &Tenant,
 ) -> Result<Vec<Throttle>, ApigError> {
     let all = surface.registry.throttles(&tenant.id).await;
-    all.map_err(|fault| surface.registry_error(fault, asked.no_instance()))
+    all.map_err(|fault| surface.registry_error(fault, call.no_instance()))
 }
 
 pub(super) async fn find_throttle(
     surface: &Apig,
-    asked: &CallContext,
+    call: &CallContext,
     tenant: &Tenant,
     id: &str,
 ) -> Result<Throttle, ApigError> {
-    let missing = || unknown(asked, id);
-    let kept: ThrottleId = asked.parse_id(id).ok_or_else(missing)?;
-    let found = surface.registry.throttle(&tenant.id, &kept).await;
+    let missing = || unknown(call, id);
+    let stored_id: ThrottleId = call.parse_id(id).ok_or_else(missing)?;
+    let found = surface.registry.throttle(&tenant.id, &stored_id).await;
     found.map_err(|fault| surface.registry_error(fault, missing()))
 }
 
 /// Applies an edit to the current state of a throttling policy, and returns the updated policy.
 pub(super) async fn edit_throttle(
     surface: &Apig,
-    asked: &CallContext,
+    call: &CallContext,
     actor: &Actor,
     tenant: &Tenant,
     id: &str,
     edit: impl Fn(&mut Throttle) -> Result<(), ApigError>,
 ) -> Result<Throttle, ApigError> {
-    for _ in 0..MAX_ATTEMPTS {
-        let mut throttle = find_throttle(surface, asked, tenant, id).await?;
+    let update = || async {
+        let mut throttle = find_throttle(surface, call, tenant, id).await?;
         edit(&mut throttle)?;
         let last = throttle.id.clone();
-        if let Some(after) = put_throttles(surface, asked, actor, &last, UpdateThrottle(throttle)).await? {
-            return Ok(after);
-        }
-    }
-    Err(too_many_conflicts())
+        put_throttles(surface, call, actor, &last, UpdateThrottle(throttle)).await
+    };
+    retry_conflicts(update).await
 }
 
 /// Stores edited throttling policies, of which `last` is one, and returns them as stored; `None` if one of them was
 /// changed concurrently.
 pub(super) async fn put_throttles<O: Operation>(
     surface: &Apig,
-    asked: &CallContext,
+    call: &CallContext,
     actor: &Actor,
     last: &ThrottleId,
     updates: O,
@@ -69,6 +67,6 @@ pub(super) async fn put_throttles<O: Operation>(
         Ok(after) => Ok(Some(after)),
         Err(RegistryError::Conflict) => Ok(None),
         Err(RegistryError::NameTaken) => Err(ApigError::ThrottleTaken),
-        Err(fault) => Err(surface.registry_error(fault, unknown(asked, last.as_str()))),
+        Err(fault) => Err(surface.registry_error(fault, unknown(call, last.as_str()))),
     }
 }

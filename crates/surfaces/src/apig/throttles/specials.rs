@@ -46,18 +46,18 @@ const MOST: usize = 30;
 )]
 pub(in crate::apig) async fn create_special(
     State(surface): State<Arc<Apig>>,
-    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    WholeGateway { call, tenant, .. }: WholeGateway<Write>,
     Content(content): Content,
 ) -> Result<Response, ApigError> {
-    let WantedSpecial { throttle, id, kind, limit } = WantedSpecial::read(&content, &asked)?;
-    let actor = asked.subscriber(&tenant)?;
-    find_throttle(&surface, &asked, &tenant, &throttle).await?;
-    let (of, name) = subject(&surface, &asked, &tenant, &id, &kind).await?;
+    let WantedSpecial { throttle, id, kind, limit } = WantedSpecial::read(&content, &call)?;
+    let actor = call.subscriber(&tenant)?;
+    find_throttle(&surface, &call, &tenant, &throttle).await?;
+    let (of, name) = subject(&surface, &call, &tenant, &id, &kind).await?;
     let special =
         ThrottleOverride { id: SpecialId::random(), of, limit, created_at: surface.clock.now().time };
     let add = |throttle: &mut Throttle| add(throttle, &special);
-    let after = edit_throttle(&surface, &asked, &actor, &tenant, &throttle, add).await?;
-    show(StatusCode::CREATED, &show_one(asked.version, &after, &(special, name)))
+    let after = edit_throttle(&surface, &call, &actor, &tenant, &throttle, add).await?;
+    show(StatusCode::CREATED, &show_one(call.version, &after, &(special, name)))
 }
 
 fn add(throttle: &mut Throttle, special: &ThrottleOverride) -> Result<(), ApigError> {
@@ -87,12 +87,12 @@ fn is_app(special: &ThrottleOverride) -> bool {
 )]
 pub(in crate::apig) async fn list_specials(
     State(surface): State<Arc<Apig>>,
-    WholeGateway { asked, tenant, .. }: WholeGateway<Read>,
+    WholeGateway { call, tenant, .. }: WholeGateway<Read>,
     Page(page): Page,
     Params(query): Params<SpecialsQuery>,
 ) -> Result<Response, ApigError> {
-    let throttle = find_throttle(&surface, &asked, &tenant, asked.segment(1)).await?;
-    let (kind, member) = match asked.version {
+    let throttle = find_throttle(&surface, &call, &tenant, call.segment(1)).await?;
+    let (kind, member) = match call.version {
         Version::One => (given(query.instance_type.as_ref()), "instance_type"),
         Version::Two => (given(query.object_type.as_ref()), "object_type"),
     };
@@ -101,7 +101,7 @@ pub(in crate::apig) async fn list_specials(
     }
     let app_name = plain(query.app_name.as_ref(), "app_name")?;
     let user = plain(query.user.as_ref(), "user")?;
-    let named = with_names(&surface, &asked, &tenant, &throttle).await?;
+    let named = with_names(&surface, &call, &tenant, &throttle).await?;
     let wanted = |(special, name): &&Named| {
         let app = is_app(special);
         kind.is_none_or(|kind| (kind == "APP") == app)
@@ -110,7 +110,7 @@ pub(in crate::apig) async fn list_specials(
     };
     let found: Vec<_> = named.iter().rev().filter(wanted).collect();
     let throttle_specials: Vec<_> =
-        page_of(&found, page).iter().map(|named| show_one(asked.version, &throttle, named)).collect();
+        page_of(&found, page).iter().map(|named| show_one(call.version, &throttle, named)).collect();
     show(
         StatusCode::OK,
         &SpecialList { total: found.len(), size: throttle_specials.len(), throttle_specials },
@@ -128,21 +128,21 @@ pub(in crate::apig) async fn list_specials(
 )]
 pub(in crate::apig) async fn modify_special(
     State(surface): State<Arc<Apig>>,
-    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    WholeGateway { call, tenant, .. }: WholeGateway<Write>,
     Json(LimitBody { call_limits }): Json<LimitBody>,
 ) -> Result<Response, ApigError> {
     let limit = count(call_limits.ok_or(ApigError::Missing("call_limits"))?, "call_limits")?;
-    let actor = asked.subscriber(&tenant)?;
-    let id: SpecialId = asked.parse_id(asked.segment(3)).ok_or(ApigError::UnknownSpecial)?;
+    let actor = call.subscriber(&tenant)?;
+    let id: SpecialId = call.parse_id(call.segment(3)).ok_or(ApigError::UnknownSpecial)?;
     let edit = |throttle: &mut Throttle| {
         let special = throttle.specials.iter_mut().find(|special| special.id == id);
         special.ok_or(ApigError::UnknownSpecial)?.limit = limit;
         Ok(())
     };
-    let after = edit_throttle(&surface, &asked, &actor, &tenant, asked.segment(1), edit).await?;
-    let named = with_names(&surface, &asked, &tenant, &after).await?;
+    let after = edit_throttle(&surface, &call, &actor, &tenant, call.segment(1), edit).await?;
+    let named = with_names(&surface, &call, &tenant, &after).await?;
     let named = named.iter().find(|(special, _)| special.id == id).ok_or(ApigError::UnknownSpecial)?;
-    show(StatusCode::OK, &show_one(asked.version, &after, named))
+    show(StatusCode::OK, &show_one(call.version, &after, named))
 }
 
 /// Deletes an excluded configuration.
@@ -155,37 +155,37 @@ pub(in crate::apig) async fn modify_special(
 )]
 pub(in crate::apig) async fn delete_special(
     State(surface): State<Arc<Apig>>,
-    WholeGateway { asked, tenant, .. }: WholeGateway<Write>,
+    WholeGateway { call, tenant, .. }: WholeGateway<Write>,
 ) -> Result<Response, ApigError> {
-    let id: SpecialId = asked.parse_id(asked.segment(3)).ok_or(ApigError::UnknownSpecial)?;
+    let id: SpecialId = call.parse_id(call.segment(3)).ok_or(ApigError::UnknownSpecial)?;
     let edit = |throttle: &mut Throttle| {
         let before = throttle.specials.len();
         throttle.specials.retain(|special| special.id != id);
         if throttle.specials.len() < before { Ok(()) } else { Err(ApigError::UnknownSpecial) }
     };
-    edit_throttle(&surface, &asked, asked.revoker(), &tenant, asked.segment(1), edit).await?;
+    edit_throttle(&surface, &call, call.revoker(), &tenant, call.segment(1), edit).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// Returns the object that a body names, and its name: an app of the gateway, or the gateway's only user.
 async fn subject(
     surface: &Apig,
-    asked: &CallContext,
+    call: &CallContext,
     tenant: &Tenant,
     id: &str,
     kind: &str,
 ) -> Result<(OverrideSubject, String), ApigError> {
-    let (id_member, kind_member) = match asked.version {
+    let (id_member, kind_member) = match call.version {
         Version::One => ("instance_id", "instance_type"),
         Version::Two => ("object_id", "object_type"),
     };
     match kind {
         "APP" => {
-            let app: CallerId = asked.parse_id(id).ok_or_else(|| asked.no_app(id))?;
-            let caller = surface.find(tenant, &app, asked).await?;
+            let app: CallerId = call.parse_id(id).ok_or_else(|| call.no_app(id))?;
+            let caller = surface.find(tenant, &app, call).await?;
             Ok((OverrideSubject::App(app), caller.name))
         }
-        "USER" if id == asked.project => Ok((OverrideSubject::User(id.to_owned()), id.to_owned())),
+        "USER" if id == call.project => Ok((OverrideSubject::User(id.to_owned()), id.to_owned())),
         "USER" => Err(ApigError::NotSupported(id_member)),
         _ => Err(ApigError::UnknownValue(kind_member)),
     }
@@ -194,7 +194,7 @@ async fn subject(
 /// Returns all excluded configurations of a throttling policy, each with the name of its object.
 async fn with_names(
     surface: &Apig,
-    asked: &CallContext,
+    call: &CallContext,
     tenant: &Tenant,
     throttle: &Throttle,
 ) -> Result<Vec<Named>, ApigError> {
@@ -206,7 +206,7 @@ async fn with_names(
     let limit = u32::try_from(among.len()).unwrap_or(u32::MAX);
     let apps = CallerFilter { among: Some(among), limit, ..query::apps(&tenant.id) };
     let apps = surface.registry.callers(&apps).await;
-    let apps = apps.map_err(|fault| surface.registry_error(fault, asked.no_instance()))?;
+    let apps = apps.map_err(|fault| surface.registry_error(fault, call.no_instance()))?;
     let name = |special: &ThrottleOverride| match &special.of {
         OverrideSubject::App(id) => apps.iter().find(|app| app.id == *id).map(|app| app.name.clone()),
         OverrideSubject::User(id) => Some(id.clone()),

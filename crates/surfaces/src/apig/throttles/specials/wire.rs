@@ -66,8 +66,8 @@ pub(super) struct WantedSpecial {
 
 impl WantedSpecial {
     /// Parses and validates a body. In V2, the path names the throttling policy.
-    pub(super) fn read(content: &[u8], asked: &CallContext) -> Result<Self, ApigError> {
-        let (throttle, id, kind, limit) = match asked.version {
+    pub(super) fn read(content: &[u8], call: &CallContext) -> Result<Self, ApigError> {
+        let (throttle, id, kind, limit) = match call.version {
             Version::One => {
                 let body: FirstBody = parse_object(content)?;
                 let throttle = text(body.strategy_id, "strategy_id")?;
@@ -77,7 +77,7 @@ impl WantedSpecial {
             Version::Two => {
                 let body: SecondBody = parse_object(content)?;
                 let id = text(body.object_id, "object_id")?;
-                (asked.segment(1).to_owned(), id, text(body.object_type, "object_type")?, body.call_limits)
+                (call.segment(1).to_owned(), id, text(body.object_type, "object_type")?, body.call_limits)
             }
         };
         let limit = count(limit.ok_or(ApigError::Missing("call_limits"))?, "call_limits")?;

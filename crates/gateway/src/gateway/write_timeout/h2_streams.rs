@@ -23,7 +23,7 @@ thread_local! {
 
 /// The side that a stream waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum WaitingOn {
+pub(in crate::gateway) enum WaitingOn {
     /// The stream waits for the gateway: the upstream has not sent more.
     Upstream,
     /// The stream waits for the client, which was just given this number of bytes.
@@ -33,7 +33,7 @@ pub(super) enum WaitingOn {
 }
 
 /// Records which side the stream waits for. Called whenever a response or its body is polled.
-pub(super) fn set_waiting_on(turn: WaitingOn) {
+pub(in crate::gateway) fn set_waiting_on(turn: WaitingOn) {
     if let WaitingOn::Delivered(bytes) = WAITING_ON.replace(turn) {
         TAKEN.set(TAKEN.get().saturating_add(bytes));
     }
@@ -41,9 +41,9 @@ pub(super) fn set_waiting_on(turn: WaitingOn) {
 
 /// Runs each stream as a task, as long as its client reads the response.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct StreamExecutor {
+pub(in crate::gateway) struct StreamExecutor {
     /// The slowest rate at which a client may read a response.
-    pub(super) pace: MinDataRate,
+    pub(in crate::gateway) pace: MinDataRate,
 }
 
 impl<F: Future<Output: Send> + Send + 'static> Executor<F> for StreamExecutor {

@@ -8,21 +8,21 @@ use std::{
 use http::{HeaderMap, HeaderName};
 use ipnet::{IpNet, Ipv4Net};
 
-use super::client_addr::ClientAddr;
+use super::ClientAddr;
 
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The proxies that are trusted to report the client address.
 #[derive(Debug, Clone)]
-pub(super) struct TrustedProxies(Arc<[IpNet]>);
+pub(in crate::gateway) struct TrustedProxies(Arc<[IpNet]>);
 
 impl TrustedProxies {
-    pub(super) fn new(trusted: &[IpNet]) -> Self {
+    pub(in crate::gateway) fn new(trusted: &[IpNet]) -> Self {
         Self(trusted.iter().map(|network| canonical(*network)).collect())
     }
 
-    pub(super) fn trusts(&self, address: IpAddr) -> bool {
+    pub(in crate::gateway) fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 
@@ -33,7 +33,7 @@ impl TrustedProxies {
     /// entries before it are unverified claims of the client. Empty entries are ignored (RFC 9110, section 5.6.1). If a
     /// trusted proxy wrote an entry that is not an address, such as `unknown`, the client is unknown. The proxy's own
     /// address is not used instead, because a proxy may be allowed where the client is not.
-    pub(super) fn client_addr(&self, connection: &ClientAddr, headers: &HeaderMap) -> ClientAddr {
+    pub(in crate::gateway) fn client_addr(&self, connection: &ClientAddr, headers: &HeaderMap) -> ClientAddr {
         let Some(proxy) = connection.peer.filter(|peer| self.trusts(*peer)) else {
             return connection.clone();
         };
