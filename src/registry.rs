@@ -17,6 +17,7 @@ mod credential;
 mod error;
 mod ext;
 mod filter;
+mod follow;
 mod idempotency;
 mod lock;
 mod mark;
@@ -29,7 +30,6 @@ mod snapshot_reader;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod stored_response;
-mod sync;
 mod tenant;
 mod transaction;
 mod unit_of_work;
@@ -43,6 +43,7 @@ pub use filter::{
     CallerFilter, ChangeFilter, ChangeWithPrevious, CredentialFilter, GrantFilter, History, Order,
     TenantFilter,
 };
+pub use follow::{Unreadable, follow, load, record_last_used};
 pub use idempotency::{IdempotentOutcome, IdempotentRequest, find_replay, run_idempotent, store_response};
 pub use lock::NewLock;
 pub use mark::Mark;
@@ -58,7 +59,6 @@ pub use rules::{
 pub use secret_check::SecretCheck;
 pub use snapshot_reader::{Snapshot, SnapshotPage, SnapshotReader};
 pub use stored_response::StoredResponse;
-pub use sync::{Unreadable, follow, load, record_last_used};
 pub use tenant::NewTenant;
 pub use transaction::Transaction;
 pub use unit_of_work::{Outcome, UnitOfWork};

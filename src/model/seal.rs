@@ -139,7 +139,9 @@ impl Sealer {
         std::iter::once(&keys.current).chain(&keys.previous).cloned().collect()
     }
 
-    /// Encrypts a secret with its associated data: tenant, row and column, from the outermost to the innermost.
+    /// Encrypts a secret with its associated data: tenant, row and column, from the outermost to the innermost, as
+    /// returned by [`App::seal_context`](super::App::seal_context) and
+    /// [`Credential::seal_context`](super::Credential::seal_context).
     ///
     /// # Panics
     /// When the system has no random source.

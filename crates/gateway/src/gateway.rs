@@ -13,7 +13,6 @@ mod bootstrap;
 mod client_addr;
 mod client_body;
 mod client_stream;
-mod closing;
 mod connection;
 mod connection_limit;
 mod connection_outcome;
@@ -46,6 +45,7 @@ mod server;
 mod shutdown;
 pub(crate) mod store;
 #[cfg(test)]
+mod store_closing;
 mod test_support;
 mod tls;
 mod tracked_response;

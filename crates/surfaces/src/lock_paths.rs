@@ -1,4 +1,5 @@
-//! The check for locks on a resource that has several paths.
+//! The check for locks on a resource that has several paths: in both versions of APIG (`apig/lock_paths.rs`), and with
+//! and without `/v1` of discue (`discue/lock_paths.rs`).
 
 use portcullis::{
     Admission, Denial, Head, Policy, Stop, normalize_path,

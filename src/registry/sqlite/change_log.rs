@@ -1,4 +1,4 @@
-//! Queries of the change log.
+//! Queries of the change log. `transaction.rs` writes it.
 
 use sqlx::{SqliteConnection, query_as};
 

@@ -1,4 +1,5 @@
-//! Collects metrics and renders them in the text format of Prometheus (`OpenMetrics`).
+//! Collects metrics and renders them in the text format of Prometheus (`OpenMetrics`). Names have the prefix
+//! `portcullis_`, and those of counters the suffix `_total`: `portcullis_denials_total`.
 //!
 //! Each worker has counters of its own, so that counting does not contend for shared memory; the sums are computed when
 //! the metrics are read. The values of labels are closed lists: data from clients never becomes a label. A `code` is that

@@ -9,7 +9,6 @@ use tokio::runtime;
 use super::{
     GatewayState, admin,
     client_addr::TrustedProxies,
-    closing::Closing,
     connection::ConnectionHandler,
     connection_limit::ConnectionLimit,
     descriptors::{self, DescriptorShares},
@@ -18,7 +17,9 @@ use super::{
     metrics::MetricsEndpoint,
     secrets_watcher::SecretsWatcher,
     shutdown::{self, Signals},
-    store, tls,
+    store,
+    store_closing::StoreClosing,
+    tls,
     workers::{ListenerGroup, Workers},
 };
 use crate::config::{self, Config, Report, Step};
@@ -70,7 +71,7 @@ fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
     let follows = control.spawn(registry::follow(shared.registry.clone(), shared.directory.clone()));
     let (recorder, used, clock) = (shared.registry.clone(), shared.directory.clone(), shared.clock.clone());
     let notes = control.spawn(registry::record_last_used(recorder, used, clock));
-    let closing = Closing {
+    let closing = StoreClosing {
         registry: shared.registry.clone(),
         directory: shared.directory.clone(),
         clock: shared.clock.clone(),

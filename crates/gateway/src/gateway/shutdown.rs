@@ -16,9 +16,9 @@ use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
-    closing::Closing,
     connection_limit::{ConnectionLimit, open_connections},
     log_writer::LogWriter,
+    store_closing::StoreClosing,
 };
 
 /// The time without any connection after which the process ends. A connection may still be on its way from the
@@ -58,7 +58,7 @@ pub(super) struct Signals {
     pub(super) grace: Duration,
     pub(super) log: LogWriter,
     /// Closes the store, as the last step.
-    pub(super) closing: Closing,
+    pub(super) closing: StoreClosing,
 }
 
 impl Signals {

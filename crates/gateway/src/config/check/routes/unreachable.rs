@@ -1,5 +1,5 @@
 //! Checks for routes that no request reaches, or that some requests bypass. A path that no request can have is an error
-//! of [`RoutePath`](crate::config::RoutePath) already.
+//! of [`RoutePath`](crate::config::RoutePath) already; a path that its surface does not serve, of [`RouteCheck`].
 
 use http::Method;
 

@@ -10,11 +10,11 @@ use portcullis::{clock::Clock, directory::Directory, registry::Registry};
 const MAX_DURATION: Duration = Duration::from_secs(5);
 /// The period of uses that are recorded at the end. It is longer than the interval between two regular recordings, so
 /// that no use is lost.
-const POLL_INTERVAL: Duration = Duration::from_secs(30);
+const LAST_USES_PERIOD: Duration = Duration::from_secs(30);
 
 /// Closes the store when the process ends, so that one file contains everything.
 #[derive(Clone)]
-pub(super) struct Closing {
+pub(super) struct StoreClosing {
     pub(super) registry: Arc<dyn Registry>,
     pub(super) directory: Arc<Directory>,
     pub(super) clock: Arc<dyn Clock>,
@@ -24,14 +24,14 @@ pub(super) struct Closing {
     pub(super) tasks: Vec<AbortHandle>,
 }
 
-impl Closing {
+impl StoreClosing {
     /// Stops the tasks, records the last uses of keys and closes the store. Always returns after a limited time: if the
     /// store cannot be closed in time, all committed changes are in the write-ahead log.
     pub(super) async fn run(&self) {
         self.tasks.iter().for_each(AbortHandle::abort);
         let Self { registry, directory, clock, .. } = self.clone();
         let closed = self.runtime.spawn(async move {
-            let uses = directory.used_since(clock.now().time - POLL_INTERVAL);
+            let uses = directory.used_since(clock.now().time - LAST_USES_PERIOD);
             if let Err(fault) = registry.record_last_used(&uses).await {
                 tracing::warn!(%fault, "failed to record the last uses of keys");
             }
