@@ -308,6 +308,22 @@ fn unknown_access_key_does_not_buffer_content() {
 }
 
 #[test]
+fn unknown_signer_is_503_while_the_secrets_are_in_doubt() {
+    let site = Site::new();
+    let sealed_elsewhere = Sealer::new(SealKey::new(2, &[4; 32]));
+    site.world.directory.set_checked_seal_keys(vec![1]);
+    site.world.directory.count_regression();
+    let policy = Signature::new(site.world.directory.clone(), sealed_elsewhere.into());
+    assert_eq!(site.code(&policy, &site.get(APP_KEY)), "unavailable");
+    assert_eq!(site.code(&site.policy(), &site.get("nobodys-key")), "unavailable");
+    assert_eq!(site.code(&site.policy(), &site.get(APP_KEY)), "admitted");
+    assert_eq!(site.code(&site.policy(), &replaced(site.get(APP_KEY), "host", "x")), "signature-mismatch");
+    site.world.directory.secrets_fit(site.world.directory.doubts());
+    assert_eq!(site.code(&site.policy(), &site.get("nobodys-key")), "credential-unknown");
+    assert_eq!(site.code(&policy, &site.get(APP_KEY)), "internal");
+}
+
+#[test]
 fn signature_and_api_key_exclude_each_other() {
     let site = Site::new();
     let key = site.world.key();
