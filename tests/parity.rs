@@ -3,17 +3,18 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so by panicking")]
 
+mod pingora_server;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    future::{pending, poll_fn},
-    net::{SocketAddr, TcpListener},
+    future::poll_fn,
+    net::SocketAddr,
     num::NonZeroU32,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
     task::Poll,
-    thread,
     time::Duration,
 };
 
@@ -26,10 +27,10 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use pingora::{
     http::{RequestHeader, ResponseHeader},
-    prelude::{HttpPeer, Server},
-    proxy::{ProxyHttp, Session, http_proxy_service},
-    server::{RunArgs, ShutdownSignal, ShutdownSignalWatch, configuration::ServerConf},
+    prelude::HttpPeer,
+    proxy::{ProxyHttp, Session},
 };
+use pingora_server::serve_pingora;
 use portcullis::{
     Admission, Denial, Head, Policy, Stop,
     denial::{FieldError, Forbidden, Unauthenticated},
@@ -334,43 +335,6 @@ impl ProxyHttp for Proxy {
     ) -> pingora::Result<()> {
         self.gate.response_filter(response, ctx)
     }
-}
-
-/// A shutdown signal that never arrives: the server runs until the test process ends.
-struct Never;
-
-#[async_trait]
-impl ShutdownSignalWatch for Never {
-    async fn recv(&self) -> ShutdownSignal {
-        pending().await
-    }
-}
-
-/// Serves each proxy on its own address. Returns when all of them accept connections.
-async fn serve_pingora(proxies: Vec<Proxy>) -> Vec<SocketAddr> {
-    let held: Vec<_> = proxies.iter().map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let addresses: Vec<_> = held.iter().map(|listener| listener.local_addr().unwrap()).collect();
-    drop(held);
-    let listen = addresses.clone();
-    thread::spawn(move || {
-        let mut server = Server::new_with_opt_and_conf(None, ServerConf::default());
-        server.bootstrap();
-        for (proxy, address) in proxies.into_iter().zip(listen) {
-            let mut service = http_proxy_service(&server.configuration, proxy);
-            service.add_tcp(&address.to_string());
-            server.add_service(service);
-        }
-        server.run(RunArgs { shutdown_signal: Box::new(Never) });
-    });
-    for address in &addresses {
-        let listens = async {
-            while TcpStream::connect(address).await.is_err() {
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(DEADLINE, listens).await.expect("the proxy listens");
-    }
-    addresses
 }
 
 /// A face with one error format.

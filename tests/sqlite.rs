@@ -681,20 +681,38 @@ async fn bulk_work_leaves_no_write_ahead_log() {
     store.verify().await.unwrap();
 }
 
+/// A failure in the last transaction does not undo the earlier ones.
 #[tokio::test]
 async fn uses_of_many_credentials_take_many_transactions() {
     let (_folder, path) = new_store();
     let store = open(&path).await;
     let caller = fill(&store).await;
-    let made = store.create_credential(key(&caller, "another"), &actor()).await.unwrap();
+    let mut made = Vec::new();
+    for name in ["first", "middle", "last"] {
+        made.push(store.create_credential(key(&caller, name), &actor()).await.unwrap().id);
+    }
     let at = caller.created_at;
     let mut uses: Vec<_> = (0..1_200).map(|_| (portcullis::model::CredentialId::random(), at)).collect();
-    uses.push((made.id.clone(), at));
-    store.record_last_used(&uses).await.unwrap();
-    assert_eq!(
-        store.last_used(&[made.id]).await.unwrap()[0].map(jiff::Timestamp::as_second),
-        Some(at.as_second())
+    uses.insert(0, (made[0].clone(), at));
+    uses.insert(600, (made[1].clone(), at));
+    uses.push((made[2].clone(), at));
+    let fails = format!(
+        "CREATE TRIGGER fails BEFORE INSERT ON credential_use WHEN NEW.credential = '{}'
+         BEGIN SELECT RAISE(ABORT, 'no'); END",
+        made[2]
     );
+    let mut other = outside(&path).await;
+    other.execute(AssertSqlSafe(fails)).await.unwrap();
+    store.record_last_used(&uses).await.unwrap_err();
+    let used = async || {
+        let used = store.last_used(&made).await.unwrap();
+        used.into_iter().map(|at| at.map(jiff::Timestamp::as_second)).collect::<Vec<_>>()
+    };
+    let second = Some(at.as_second());
+    assert_eq!(used().await, [second, second, None]);
+    other.execute("DROP TRIGGER fails").await.unwrap();
+    store.record_last_used(&uses).await.unwrap();
+    assert_eq!(used().await, [second; 3]);
 }
 
 /// A file from before locks had fences and tokens.

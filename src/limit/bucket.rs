@@ -109,6 +109,10 @@ impl Gcra {
     }
 
     /// Refunds one request that was consumed `until` then: the part that the bucket has not regained since.
+    ///
+    /// The bucket regains the oldest request first, so that this one is regained at `until`, however many requests
+    /// follow it. A later refund has no effect: the request is older than the burst, and a whole request in return
+    /// would admit more in a window than the limit guarantees.
     pub(super) fn refund(&self, bucket: &Bucket, until: u64, now: u64) {
         let pending = until.saturating_sub(now).min(self.interval);
         let less = |seen: u64| Some(seen.saturating_sub(pending));

@@ -94,6 +94,12 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     text.chars().map(escape).collect::<String>().into()
 }
 
+/// Escapes each line of a text like [`escaped`]. Line feeds stay.
+#[must_use]
+pub fn escaped_lines(text: &str) -> String {
+    text.split('\n').map(escaped).collect::<Vec<_>>().join("\n")
+}
+
 /// Escapes each character that is not [displayable](is_displayable) in JSON text as `\uXXXX`. The result is
 /// equivalent JSON that is safe to write to a terminal. Such characters occur only within strings; line feeds
 /// between values stay.

@@ -10,7 +10,7 @@ use crate::{
     admission::Identity,
     clock::Moment,
     denial::{Forbidden, Unauthenticated},
-    directory::KeyEntry,
+    directory::{Directory, KeyEntry},
     keys::{Found, KeyLookup, Lookup},
     model::{self, AppCode, CredentialKind, Status},
 };
@@ -184,6 +184,15 @@ impl ApiKey {
         self.deny(cause)
     }
 
+    /// Returns the denial of a credential that was not found.
+    fn unknown_credential(&self, head: Head<'_>) -> Denial {
+        let unverified = match &self.keys {
+            Lookup::Directory(directory) => secrets_in_doubt(directory),
+            Lookup::List(_) | Lookup::Cache(_) => None,
+        };
+        unverified.unwrap_or_else(|| self.invalid_credential(head, Unauthenticated::Unknown))
+    }
+
     fn deny(&self, cause: Unauthenticated) -> Denial {
         Denial::Unauthenticated { cause, challenge: self.challenge.clone() }
     }
@@ -258,6 +267,17 @@ impl Default for Acceptance {
     }
 }
 
+/// `Retry-After` in seconds of a response while the secrets in use may not be those of the registry.
+const RETRY_AFTER: u64 = 5;
+
+/// Returns the denial of a credential that cannot be verified because the secrets in use may not be those of the
+/// registry. The credential may be valid, so this is not an attempt to guess one.
+pub(super) fn secrets_in_doubt(directory: &Directory) -> Option<Denial> {
+    let unverified =
+        || Denial::unavailable("Credentials cannot be verified at present. Retry later.", RETRY_AFTER);
+    directory.secrets_in_doubt().then(unverified)
+}
+
 /// Checks that an authenticated credential is in force and that its caller is admitted.
 pub(super) fn check_usable(
     key: &KeyEntry,
@@ -306,7 +326,7 @@ impl ApiKey {
             self.find_key(presented, head, admission)?
         };
         let Some(key) = found.filter(|key| matches!(key.kind(), CredentialKind::AppCode(_)) == codes) else {
-            return Err(self.invalid_credential(head, Unauthenticated::Unknown).into());
+            return Err(self.unknown_credential(head).into());
         };
         check_usable(&key, self.admits, head.now, || self.deny(Unauthenticated::Expired))?;
         if !self.forward {

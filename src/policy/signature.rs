@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     ApiKey, BodyBuffering, ChainOrder, Lockout, Policy, Stop,
-    api_key::{Acceptance, check_usable, quotable},
+    api_key::{Acceptance, check_usable, quotable, secrets_in_doubt},
     caller_kinds::CallerKinds,
 };
 use crate::{
@@ -262,7 +262,9 @@ impl Signature {
         place: &[&str],
     ) -> Result<bool, Denial> {
         let secret = self.sealer.unseal(sealed, place);
-        let secret = secret.map_err(|why| Denial::internal(format!("{}: {why}", place.join(" "))))?;
+        let unreadable = |why| Denial::internal(format!("{}: {why}", place.join(" ")));
+        let secret =
+            secret.map_err(|why| secrets_in_doubt(&self.directory).unwrap_or_else(|| unreadable(why)))?;
         Ok(presented.verify(secret.expose().as_bytes(), payload))
     }
 
@@ -315,6 +317,9 @@ impl Signature {
         let Some(key) = self.verify(&presented, payload)? else {
             let access = presented.access_key();
             let known = self.is_known(access);
+            if !known && let Some(unverified) = secrets_in_doubt(&self.directory) {
+                return Err(unverified.into());
+            }
             let mismatch = || SignatureError::mismatch(&presented.canonical(payload));
             let why = if known { mismatch() } else { SignatureError::UnknownAccessKey(access.into()) };
             return Err(self.invalid_credential(head, why).into());

@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::Parser;
+use portcullis::model::text::escaped_lines;
 use portcullis_gateway::cli::{self, Arguments, client::ApiError};
 use portcullis_gateway::config::ConfigError;
 
@@ -35,10 +36,11 @@ fn main() -> ExitCode {
         Err(error) => {
             // Each error of a configuration is a line that begins with file, line and column. Standard error may be
             // closed, too.
-            let _ = match error.downcast_ref::<ConfigError>() {
-                Some(mistakes) => writeln!(io::stderr(), "{mistakes}"),
-                None => writeln!(io::stderr(), "portcullis: {error:#}"),
+            let text = match error.downcast_ref::<ConfigError>() {
+                Some(mistakes) => mistakes.to_string(),
+                None => format!("portcullis: {error:#}"),
             };
+            let _ = writeln!(io::stderr(), "{}", escaped_lines(&text));
             match error.downcast_ref::<ApiError>() {
                 Some(refused) if refused.status < 500 => ExitCode::from(REFUSED),
                 _ => ExitCode::FAILURE,

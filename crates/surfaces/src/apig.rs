@@ -112,13 +112,17 @@
 //! * Concurrent changes are never 409: the later of two changes wins as a whole. Deleting an app of the marketplace is
 //!   APIG.1104, in V1 with the status 409, which only this operation lists, and in V2 with 403.
 //! * An operator with a lapsed subscription may read and delete.
-//! * A change is committed, and a secret shown, only if the token or signing key is still accepted at that time;
-//!   otherwise the response is APIG.1002. The response to a change is sent once this node applies the change; if that
-//!   takes longer than two seconds, the response has `X-Portcullis-Pending`.
+//! * A change is committed, and a secret or an error shown, only if the token or signing key is still accepted at that
+//!   time; otherwise the response is APIG.1002. The response to a change is sent once this node applies the change; if
+//!   that takes longer than two seconds, the response has `X-Portcullis-Pending`.
 //! * A list contains the apps that the token's scopes cover. A name filter matches a part of the name and ignores ASCII
 //!   case; with `precise_search=name` it matches the exact name. A parameter with an empty value counts as absent, an
 //!   invalid value is APIG.2012, a repeated parameter is APIG.2000, and unknown parameters are ignored.
-//! * An AppCode that already exists, for any app, is APIG.3309: the contract has no code for that.
+//! * An AppKey and an AppCode are unique across all gateways, because a request carries nothing else that names its
+//!   app. An AppKey that already exists, in any gateway, is APIG.3310, as in the contract. This tells no more than a
+//!   call with a wrong signature: its response, which needs no token, also tells whether the AppKey exists.
+//! * An AppCode that already exists, for any app, is APIG.3309: the contract has no code for that. An AppCode has at
+//!   least 64 characters.
 //! * One request may authorize several apps for several APIs, in one transaction. A pair that is already authorized is
 //!   SKIPPED (APIG.3316), a pair with an unknown API is FAILED (APIG.3002), and the other pairs are authorized. An
 //!   unknown app is APIG.3004 for the whole request. More than 500 pairs are APIG.2011.

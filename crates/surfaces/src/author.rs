@@ -35,8 +35,8 @@ pub(super) struct WithoutStore;
 /// Names and checks the author of a surface's requests.
 ///
 /// Handlers get the [`Actor`] from the request's extensions and have no other source for it. The registry checks the
-/// actor again in the transaction of every change. A response to a safe method is sent only if the store still
-/// accepts the credential after everything for the response was read.
+/// actor again in the transaction of every change. A response to a safe method and an error are sent only if the
+/// store still accepts the credential after everything for the response was read.
 #[derive(Clone)]
 pub(super) struct Author {
     /// The surface's name, for the change log.
@@ -98,6 +98,14 @@ pub(super) async fn authored(State(author): State<Author>, mut request: Request,
     request.extensions_mut().insert(actor.clone());
     let is_safe = request.method().is_safe();
     let mut response = next.run(request).await;
+    if response.status().is_client_error() {
+        // An error tells what exists, too.
+        let now = author.clock.now().time;
+        return match author.registry.authorize(&actor, now).await {
+            Err(RegistryError::NotAuthorized) => (author.refuse)(RegistryError::NotAuthorized, now),
+            _ => response,
+        };
+    }
     // A 202 response already says that the change is not applied yet.
     if !response.status().is_success() || response.status() == StatusCode::ACCEPTED {
         return response;

@@ -16,9 +16,9 @@ use portcullis::{
     clock::{Clock, ManualClock},
     directory::Directory,
     model::{
-        Actor, Caller, CallerId, CallerKind, Change, ChangeKind, Credential, Entity, GeneratedKey, KeyPrefix,
-        Limit, Lock, LockId, LockTarget, LockedRequests, Pepper, Peppers, Plan, PlanId, Status,
-        SubscriptionStatus, TenantId, WindowGuarantee,
+        Actor, Caller, CallerId, CallerKind, Change, ChangeKind, Credential, CredentialKind, Entity,
+        GeneratedKey, KeyPrefix, Limit, Lock, LockId, LockTarget, LockedRequests, Pepper, Peppers, Plan,
+        PlanId, Sealer, Secret, Status, SubscriptionStatus, TenantId, WindowGuarantee,
     },
     registry::{NewCredential, NewTenant},
 };
@@ -116,6 +116,14 @@ impl DirectoryFixture {
         edit(&mut credential);
         self.put(Entity::Credential(credential));
         key
+    }
+
+    /// Creates a caller that signs requests with this secret. Returns the access key.
+    pub fn signing_key(&self, sealer: &Sealer, secret: &str) -> String {
+        self.key_of(&self.caller(|_| {}), |credential| {
+            let place = [credential.tenant.as_str(), "credential", credential.id.as_str(), "secret"];
+            credential.kind = CredentialKind::Signing(sealer.seal(&Secret::from(secret.to_owned()), &place));
+        })
     }
 
     pub fn new_credential(&self, caller: &CallerId) -> (Credential, String) {

@@ -1,4 +1,4 @@
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::RngSeed};
 
 use super::*;
 use crate::model::WindowGuarantee;
@@ -200,6 +200,22 @@ fn any_limit() -> impl Strategy<Value = Limit> {
     })
 }
 
+/// Returns the maximum number of requests in any window.
+fn guaranteed(limit: &Limit) -> usize {
+    let most = match limit.promise() {
+        WindowGuarantee::Average => limit.quota() + limit.burst_size(),
+        WindowGuarantee::Ceiling => limit.quota(),
+    };
+    most as usize
+}
+
+/// Returns the number of these requests in the window with most of them. The times are sorted.
+fn most_in_a_window(limit: &Limit, times: &[u64]) -> usize {
+    let window = u64::from(limit.window()) * NANOS;
+    let within = |(at, start): (usize, &u64)| times.partition_point(|time| *time < start + window) - at;
+    times.iter().enumerate().map(within).max().unwrap_or_default()
+}
+
 proptest! {
     #[test]
     fn retry_after_is_exact(
@@ -283,15 +299,7 @@ proptest! {
                 times.push(now);
             }
         }
-        let most = match limit.promise() {
-            WindowGuarantee::Average => limit.quota() + limit.burst_size(),
-            WindowGuarantee::Ceiling => limit.quota(),
-        } as usize;
-        let window = u64::from(limit.window()) * NANOS;
-        for (at, start) in times.iter().enumerate() {
-            let within = times[at..].iter().take_while(|time| **time < start + window).count();
-            prop_assert!(within <= most, "{within} in one window of {limit:?}");
-        }
+        prop_assert!(most_in_a_window(&limit, &times) <= guaranteed(&limit), "{limit:?}");
     }
 
     #[test]
@@ -306,5 +314,89 @@ proptest! {
         one.refund(&last.unwrap(), now);
         prop_assert!(admitted(&one, now));
         prop_assert!(!admitted(&one, now));
+    }
+}
+
+/// The definition of a refund: requests drain from a queue, one per interval and the oldest first, and a refund
+/// removes the rest of one request.
+struct Queue {
+    interval: u64,
+    burst: u64,
+    /// The undrained rest of each request, in ticks.
+    rests: Vec<u64>,
+}
+
+impl Queue {
+    fn new(limit: &Limit) -> Self {
+        let interval = u64::try_from(limit.interval().as_nanos()).unwrap();
+        Self { interval, burst: limit.burst_size().into(), rests: Vec::new() }
+    }
+
+    fn drain(&mut self, mut ticks: u64) {
+        for rest in &mut self.rests {
+            let drained = ticks.min(*rest);
+            (*rest, ticks) = (*rest - drained, ticks - drained);
+        }
+    }
+
+    fn admits(&mut self) -> bool {
+        let admits = self.rests.iter().sum::<u64>() + self.interval <= self.interval * self.burst;
+        if admits {
+            self.rests.push(self.interval);
+        }
+        admits
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(10), ..ProptestConfig::default() })]
+
+    /// Other requests keep the bucket busy meanwhile.
+    #[test]
+    fn refund_returns_what_the_bucket_has_not_regained(
+        limit in any_limit(),
+        gaps in prop::collection::vec(0_u64..2 * NANOS, 2..200),
+        (taken, refunded) in (0_usize..100, 1_usize..100),
+    ) {
+        let (one, mut queue) = (buckets(vec![limit.clone()]), Queue::new(&limit));
+        let (mut now, mut permit) = (0, None);
+        for (at, gap) in gaps.into_iter().enumerate() {
+            now += gap;
+            queue.drain(gap);
+            if let Some((charge, place)) = permit.take_if(|_| at == taken + refunded) {
+                one.refund(&charge, now);
+                queue.rests[place] = 0;
+            }
+            match one.check(now) {
+                Decision::Admitted(charge) => {
+                    prop_assert!(queue.admits());
+                    permit = if at == taken { Some((charge, queue.rests.len() - 1)) } else { permit };
+                }
+                Decision::Refused { .. } => prop_assert!(!queue.admits()),
+            }
+        }
+    }
+
+    /// A refund of whole requests would admit two bursts at once: the regained one and the refunded one.
+    #[test]
+    fn late_refunds_keep_the_guarantee(limit in any_limit()) {
+        let one = buckets(vec![limit.clone()]);
+        let mut charges = Vec::new();
+        for _ in 0..limit.burst_size() {
+            let Decision::Admitted(charge) = one.check(0) else { panic!("refused") };
+            charges.push(charge);
+        }
+        let interval = u64::try_from(limit.interval().as_nanos()).unwrap();
+        let mut now = interval * u64::from(limit.burst_size());
+        let end = now + u64::from(limit.window()) * NANOS;
+        let mut times = Vec::new();
+        while now < end {
+            times.extend(std::iter::repeat_with(|| now).take_while(|now| admitted(&one, *now)));
+            if charges.is_empty() {
+                now += interval;
+            }
+            charges.drain(..).for_each(|charge| one.refund(&charge, now));
+        }
+        prop_assert!(most_in_a_window(&limit, &times) <= guaranteed(&limit), "{limit:?}");
     }
 }

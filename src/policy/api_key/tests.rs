@@ -206,3 +206,27 @@ fn other_caller_kind_is_forbidden() {
     let policy = ApiKey::new(world.directory.clone()).caller_kinds(&["operator"]);
     assert_eq!(code(ask(&world, &policy, &[("x-api-key", &world.key())])), "caller-kind-not-allowed");
 }
+
+/// The key may be one of those that the missing secrets would find, so it is no guess either.
+#[test]
+fn unknown_key_is_503_while_the_secrets_are_in_doubt() {
+    let world = Fixture::new();
+    let known = world.key();
+    let lockout = Arc::new(Lockout::new(2, Duration::from_secs(10), Duration::from_secs(10)));
+    let policy = ApiKey::new(world.directory.clone()).lockout(lockout.clone());
+    let unknown = model::GeneratedKey::generate(&model::KeyPrefix::default());
+    let with = |key: &str| {
+        let mut request = request("GET", "/", &[("x-api-key", key)]);
+        request.extensions_mut().insert("192.0.2.1".parse::<std::net::IpAddr>().unwrap());
+        code(world.ask(&policy, &request))
+    };
+    world.directory.set_checked_seal_keys(vec![1]);
+    world.directory.count_regression();
+    for _ in 0..3 {
+        assert_eq!(with(unknown.expose()), "unavailable");
+    }
+    assert_eq!((with("junk"), lockout.remembered()), ("credential-malformed", 1));
+    assert_eq!(with(&known), "admitted");
+    world.directory.secrets_fit(world.directory.doubts());
+    assert_eq!(with(unknown.expose()), "credential-unknown");
+}

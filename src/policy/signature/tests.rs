@@ -310,6 +310,25 @@ fn unknown_access_key_does_not_buffer_content() {
 }
 
 #[test]
+fn unknown_signer_is_503_while_the_secrets_are_in_doubt() {
+    let fixture = SigningFixture::new();
+    let sealed_elsewhere = Sealer::new(SealKey::new(2, &[4; 32]));
+    fixture.world.directory.set_checked_seal_keys(vec![1]);
+    fixture.world.directory.count_regression();
+    let policy = Signature::new(fixture.world.directory.clone(), sealed_elsewhere.into());
+    assert_eq!(fixture.code(&policy, &fixture.get(APP_KEY)), "unavailable");
+    assert_eq!(fixture.code(&fixture.policy(), &fixture.get("nobodys-key")), "unavailable");
+    assert_eq!(fixture.code(&fixture.policy(), &fixture.get(APP_KEY)), "admitted");
+    assert_eq!(
+        fixture.code(&fixture.policy(), &replaced(fixture.get(APP_KEY), "host", "x")),
+        "signature-mismatch"
+    );
+    fixture.world.directory.secrets_fit(fixture.world.directory.doubts());
+    assert_eq!(fixture.code(&fixture.policy(), &fixture.get("nobodys-key")), "credential-unknown");
+    assert_eq!(fixture.code(&policy, &fixture.get(APP_KEY)), "internal");
+}
+
+#[test]
 fn signature_and_api_key_exclude_each_other() {
     let fixture = SigningFixture::new();
     let key = fixture.world.key();

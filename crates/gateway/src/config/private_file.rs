@@ -8,6 +8,8 @@ use std::{
 
 use tempfile::NamedTempFile;
 
+use crate::draft;
+
 /// Returns the folder of a file.
 fn folder_of(file: &Path) -> &Path {
     match file.parent() {
@@ -50,7 +52,7 @@ pub(super) fn lock(file: &Path) -> io::Result<File> {
         let open = File::open(file)?;
         open.lock()?;
         // The file may have been replaced while this process waited; the lock is then on the old file.
-        if platform::is_same(&open.metadata()?, &fs::metadata(file)?) {
+        if draft::is_same(&open.metadata()?, &fs::metadata(file)?) {
             return Ok(open);
         }
     }
@@ -58,42 +60,18 @@ pub(super) fn lock(file: &Path) -> io::Result<File> {
 
 /// Writes a text to a temporary file beside `file`. The temporary file is deleted when dropped, unless it is renamed.
 fn write_beside(file: &Path, text: &str) -> io::Result<NamedTempFile> {
-    loop {
-        // Only its owner may read it: the library makes such files so.
-        let mut draft = NamedTempFile::with_prefix_in(DRAFT, folder_of(file))?;
-        // Locked for as long as it has this name, unless files cannot be locked there.
-        let _ = draft.as_file().lock();
-        // Before it was locked, it may have been taken for a leftover.
-        if !fs::metadata(draft.path())
-            .is_ok_and(|found| draft.as_file().metadata().is_ok_and(|open| platform::is_same(&open, &found)))
-        {
-            continue;
-        }
-        draft.write_all(text.as_bytes())?;
-        draft.as_file().sync_all()?;
-        return Ok(draft);
-    }
+    let mut draft = draft::create(DRAFT, folder_of(file))?;
+    draft.write_all(text.as_bytes())?;
+    draft.as_file().sync_all()?;
+    Ok(draft)
 }
 
-/// The start of the name of a file that is not whole yet.
+/// The prefix of the name of an incomplete file.
 const DRAFT: &str = ".secrets-";
 
-/// Removes the drafts that killed processes left in the folder of a file. No process has locked them.
+/// Removes the temporary files in the folder of a file that killed processes left behind.
 pub(super) fn remove_drafts(file: &Path) {
-    let Ok(entries) = fs::read_dir(folder_of(file)) else { return };
-    for entry in entries.flatten() {
-        let is_draft = entry.file_name().to_string_lossy().starts_with(DRAFT)
-            && entry.file_type().is_ok_and(|kind| kind.is_file());
-        if !is_draft {
-            continue;
-        }
-        let opened = fs::OpenOptions::new().read(true).write(true).open(entry.path());
-        if let Ok(opened) = opened
-            && opened.try_lock().is_ok()
-        {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
+    draft::remove_abandoned(DRAFT, folder_of(file));
 }
 
 /// Syncs the folder of a file, so that its new name survives a crash.
@@ -123,10 +101,6 @@ mod platform {
         to.set_permissions(from.permissions())
     }
 
-    pub(super) fn is_same(one: &Metadata, other: &Metadata) -> bool {
-        (one.dev(), one.ino()) == (other.dev(), other.ino())
-    }
-
     pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
         File::open(folder)?.sync_all()
     }
@@ -146,10 +120,6 @@ mod platform {
 
     pub(super) fn copy_owner_and_mode(from: &Metadata, to: &File) -> io::Result<()> {
         to.set_permissions(from.permissions())
-    }
-
-    pub(super) fn is_same(one: &Metadata, other: &Metadata) -> bool {
-        one.created().ok() == other.created().ok()
     }
 
     pub(super) fn sync_folder(_: &Path) -> io::Result<()> {

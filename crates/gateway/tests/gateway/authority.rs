@@ -55,6 +55,16 @@ impl PendingRequest {
     }
 }
 
+/// Creates an AppCode. Returns the path for AppCodes of its app, and a request to create the same one again.
+async fn taken_code(gateway: &Gateway, token: &str) -> (String, String) {
+    let codes = format!("{APPS}/14b399ac967f4115bb62c0346b4537e9/app-codes");
+    let taken = json!({ "app_code": "c".repeat(64) });
+    let request = client().post(gateway.url(&codes)).header("x-auth-token", token).json(&taken);
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
+    (codes, taken.to_string())
+}
+
 #[tokio::test]
 async fn credential_revoked_during_upload_changes_nothing() {
     let (installation, admin, token) = managed("").await;
@@ -68,10 +78,15 @@ async fn credential_revoked_during_upload_changes_nothing() {
     };
     let last =
         async || ask(admin, &token, "GET", "/status", None).await.1["applied_change"].as_u64().unwrap();
+    let (codes, taken) = taken_code(&gateway, &installation.operator_token).await;
     for (address, target, tenant, caller, field, content) in [
         (gateway.address, "/v1/api_keys", "demo", CLIENT, "x-api-key: ", "{}"),
         (gateway.address, "/v1/api_clients", "demo", CLIENT, "x-api-key: ", "{}"),
         (gateway.address, APPS, "demo-gateway", "demo-operator", "x-auth-token: ", r#"{"name":"app_late"}"#),
+        // These would be errors, which tell what exists.
+        (gateway.address, "/v1/api_keys", "demo", CLIENT, "x-api-key: ", r#"{"name":1}"#),
+        (gateway.address, &codes, "demo-gateway", "demo-operator", "x-auth-token: ", &taken),
+        (admin, "/admin/v1/tenants", "administration", "portcullis-owner", "authorization: Bearer ", "[]"),
         (
             admin,
             "/admin/v1/tenants",
@@ -146,7 +161,7 @@ async fn cross_site_browser_request_is_denied_without_lockout() {
     for _ in 0..20 {
         assert_eq!(status(&[("host", "evil.example")], "pca_guess").await, 421);
         assert_eq!(status(&[("origin", "http://evil.example")], "pca_guess").await, 403);
-        assert_eq!(status(&[("sec-fetch-site", "cross-site")], "pca_guess").await, 403);
+        assert_eq!(status(&[("sec-fetch-installation", "cross-installation")], "pca_guess").await, 403);
     }
     assert_eq!(status(&[("host", "evil.example")], &token).await, 421, "whatever its key");
     assert_eq!(status(&[], &token).await, 200, "nobody is locked out");

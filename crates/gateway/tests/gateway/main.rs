@@ -23,6 +23,7 @@ mod responses;
 mod retries;
 mod scripted;
 mod secrets;
+mod server_name;
 mod serving;
 mod sign;
 mod signature;

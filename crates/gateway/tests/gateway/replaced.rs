@@ -187,3 +187,24 @@ fn abandoned_drafts_of_secrets_are_removed() {
         assert_eq!(beside(&installation, ".secrets-"), [draft(".secrets-living")], "{command}");
     }
 }
+
+#[test]
+fn abandoned_drafts_of_backups_and_exports_are_removed() {
+    let installation = Installation::new(free_address(), "");
+    let folder = installation.folder.path();
+    for command in ["backup copy.db", "export --output out.ndjson"] {
+        let file = |name: &str| folder.join(name);
+        for name in ["left", "left.data", "left.data-journal", "living.data"] {
+            fs::write(file(&format!(".portcullis-draft-{name}")), "x").unwrap();
+        }
+        let living = File::create(file(".portcullis-draft-living")).unwrap();
+        living.lock().unwrap();
+        let (code, said) = said(&installation, command);
+        assert_eq!(code, Some(0), "{command}: {said}");
+        let names =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut drafts: Vec<_> = names.filter(|name| name.starts_with(".portcullis-")).collect();
+        drafts.sort_unstable();
+        assert_eq!(drafts, [".portcullis-draft-living", ".portcullis-draft-living.data"], "{command}");
+    }
+}

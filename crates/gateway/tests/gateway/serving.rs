@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 
 use crate::process::{Installation, PATIENCE, Service, certificate, client, free_address, provider};
 
-fn text(service: &Service, listener: &str) -> String {
+/// Returns a configuration with one listener.
+pub fn text(service: &Service, listener: &str) -> String {
     format!(
         "store.path = \"data/p.db\"\nsecrets.file = \"data/s.toml\"\nlimits.head_timeout = \"300ms\"\n\
          [upstreams.up]\naddress = \"{}\"\n[[routes]]\npath = \"/\"\nupstream = \"up\"\n[[listeners]]\n{listener}\n",

@@ -10,16 +10,17 @@ use std::{
 
 use portcullis::{
     clock::SystemClock,
-    model::{CallerKind, Entity},
+    model::{CallerKind, Entity, text::is_displayable},
     registry::{ImportEntity, RegistryExt, memory::Memory, sqlite::Sqlite},
     transfer::{Export, SecretFingerprints},
 };
 use portcullis_gateway::config::SecretsFile;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
     process::{Installation, Service, free_address},
-    test_registry::{Content, caller, content, hex, key, lines},
+    test_registry::{Content, caller, content, file, hex, key, lines},
 };
 use portcullis_test::fixtures::{actor, clock, tenant};
 
@@ -50,6 +51,33 @@ async fn stored(path: &Path) -> Content {
     let content = content(&store).await;
     store.close().await;
     content
+}
+
+/// An earlier version accepted such names, and an import restores them. No command writes them to a terminal unescaped.
+#[tokio::test]
+async fn imported_names_with_invisible_characters_are_escaped() {
+    const INVISIBLE: &str = "a\u{1b}[2J\u{202e}\u{200b}";
+    let from = Installation::new(free_address(), "");
+    let all = lines(run(&from, "export").1.as_bytes());
+    let to = beside(&from);
+    let import = |edit: &dyn Fn(&mut Value)| {
+        let mut all = all.clone();
+        all.iter_mut()
+            .filter(|line| line["caller"]["kind"] == "api_client")
+            .for_each(|line| edit(&mut line["caller"]));
+        fs::write(to.folder.path().join("all.ndjson"), file(all)).unwrap();
+        run(&to, "import all.ndjson")
+    };
+    let is_safe = |text: &str| text.chars().all(|c| c == '\n' || is_displayable(c));
+    let (code, told, why) = import(&|caller| caller[INVISIBLE] = 1.into());
+    assert!(code == Some(1) && why.contains(r"\u{202e}"), "{told}{why}");
+    assert!(is_safe(&told) && is_safe(&why), "{why:?}");
+    let (code, told, why) = import(&|caller| caller["name"] = INVISIBLE.into());
+    assert!(code == Some(0) && is_safe(&told) && is_safe(&why), "{told}{why}");
+    let (code, told, why) = run(&to, "app list --tenant demo");
+    assert!(code == Some(0) && told.contains(r"\u{202e}") && is_safe(&told), "{told:?}{why}");
+    let (code, _, why) = import(&|_| {});
+    assert!(code == Some(1) && is_safe(&why), "{why:?}");
 }
 
 #[tokio::test]

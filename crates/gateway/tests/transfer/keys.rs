@@ -64,7 +64,7 @@ async fn presented(to: &TestRegistry, key: &str) -> Result<String, u16> {
         let caller = admission.caller().unwrap().id.to_string();
         Ok::<_, Infallible>(Response::new(Full::from(Bytes::from(caller))))
     });
-    let stack = PortcullisLayer::new(ApiKey::new(directory)).clock(now).layer(inner);
+    let stack = PortcullisLayer::new(ApiKey::new(directory)).clock(now).pass_through().layer(inner);
     let request = Request::builder().uri("/x").header("x-api-key", key).body(Full::default()).unwrap();
     let response = stack.oneshot(request).await.unwrap();
     if response.status() != 200 {

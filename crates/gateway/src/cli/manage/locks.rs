@@ -8,6 +8,7 @@ use http::Method;
 use serde_json::Value;
 
 use super::{CommandContext, encoded, object_of};
+use portcullis::model::text::escaped;
 
 /// Operations on locks.
 #[derive(Debug, Subcommand)]
@@ -115,7 +116,7 @@ pub(super) async fn run(command: Locks, context: &mut CommandContext<'_>) -> any
             let warnings = lock.get("warnings").and_then(Value::as_array).cloned().unwrap_or_default();
             for warning in warnings.iter().filter_map(Value::as_str) {
                 // The token must be shown even if standard error is closed.
-                let _ = writeln!(std::io::stderr(), "portcullis: warning: {warning}");
+                let _ = writeln!(std::io::stderr(), "portcullis: warning: {}", escaped(warning));
             }
             if let Some(members) = lock.as_object_mut().filter(|_| !context.json) {
                 members.remove("warnings");

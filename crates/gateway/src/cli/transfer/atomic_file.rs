@@ -8,14 +8,23 @@ use std::{
 
 use tempfile::NamedTempFile;
 
+use crate::draft::{self, SEPARATOR};
+
+/// The prefix of the names of temporary files.
+const DRAFT: &str = ".portcullis-draft-";
+
 /// A file that only its owner may read. It has a temporary name until it is complete, and is deleted if dropped before.
 pub(crate) struct AtomicFile {
     path: PathBuf,
     file: BufWriter<NamedTempFile>,
+    /// An empty file whose lock shows other processes that the temporary file is in use. The temporary file itself is
+    /// not locked, because SQLite locks it for a copy of the store.
+    _lock: NamedTempFile,
 }
 
 impl AtomicFile {
-    /// Begins a file at a path that must not exist.
+    /// Begins a file at a path that must not exist. Removes the temporary files that killed processes left in its
+    /// folder.
     ///
     /// # Errors
     /// [`io::ErrorKind::AlreadyExists`] if the path exists; other errors of the operating system.
@@ -23,8 +32,13 @@ impl AtomicFile {
         if path.try_exists()? {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let file = BufWriter::new(NamedTempFile::with_prefix_in(".portcullis-", folder_of(path))?);
-        Ok(Self { path: path.to_owned(), file })
+        let folder = folder_of(path);
+        draft::remove_abandoned(DRAFT, folder);
+        let lock = draft::create(DRAFT, folder)?;
+        let mut name = lock.path().file_name().unwrap_or_default().to_owned();
+        name.push(format!("{SEPARATOR}data"));
+        let file = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempfile_in(folder)?;
+        Ok(Self { path: path.to_owned(), file: BufWriter::new(file), _lock: lock })
     }
 
     /// Returns the temporary path.
@@ -39,7 +53,7 @@ impl AtomicFile {
     /// Renames the file to its path, unless that exists by now. The file is synced to disk on return.
     ///
     /// # Errors
-    /// The errors of [`of`](Self::create).
+    /// The errors of [`create`](Self::create).
     pub(crate) fn persist(self) -> io::Result<()> {
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.as_file().sync_all()?;
