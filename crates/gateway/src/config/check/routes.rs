@@ -1,4 +1,4 @@
-//! Checks of routes: each must be [reachable](unreachable), have a backend, and have no setting without effect.
+//! Checks of routes: each must be [reachable](mod@unreachable), have a backend, and have no setting without effect.
 
 mod unreachable;
 
