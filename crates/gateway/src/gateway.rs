@@ -44,8 +44,8 @@ mod secrets_watcher;
 mod server;
 mod shutdown;
 pub(crate) mod store;
-#[cfg(test)]
 mod store_closing;
+#[cfg(test)]
 mod test_support;
 mod tls;
 mod tracked_response;
