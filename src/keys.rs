@@ -10,6 +10,7 @@
 mod cache;
 mod digest;
 mod error;
+mod found;
 mod key;
 mod list;
 mod lookup;
@@ -18,8 +19,9 @@ mod store;
 pub use cache::{KeyCache, KeyCacheBuilder};
 pub use digest::KeyDigest;
 pub use error::KeyError;
+pub(crate) use found::{Found, Pending};
 pub use key::Key;
 pub use list::Keys;
 pub use lookup::KeyLookup;
-pub(crate) use lookup::{Found, Lookup, Pending};
+pub(crate) use lookup::Lookup;
 pub use store::{KeyStore, StoreError};

@@ -32,7 +32,7 @@ pub struct Keys {
     callers: HashMap<String, KeyDigest>,
 }
 
-/// Does not print the keys.
+/// Prints the number of keys, not the keys.
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keys").field("len", &self.by_digest.len()).finish_non_exhaustive()
