@@ -47,8 +47,7 @@
 //! A [`registry`] stores tenants, callers, keys, plans and locks. Policies read them from the in-memory [`directory`],
 //! which follows the registry's change log. The package `portcullis-surfaces` manages them over HTTP with two published
 //! contracts and an admin API of our own, and the package `portcullis-gateway` is a gateway that serves the same
-//! policies. [`transfer`] imports and exports keys; [`signature`], [`media`] and [`normalize_path`] are parts of the
-//! policies for others to use.
+//! policies. [`signature`] signs requests; [`media`] and [`normalize_path`] are parts of the policies for others to use.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods))]
@@ -73,7 +72,6 @@ pub mod problem;
 pub mod registry;
 pub mod signature;
 mod sync;
-pub mod transfer;
 
 #[cfg(feature = "pingora")]
 pub mod pingora;

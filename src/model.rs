@@ -17,6 +17,7 @@ mod id;
 mod lease;
 mod lock;
 mod lock_token;
+#[doc(hidden)] // shared with the other packages
 pub mod name;
 mod pepper;
 mod period;
@@ -26,6 +27,7 @@ mod scope;
 mod seal;
 mod secret;
 mod tenant;
+#[doc(hidden)] // shared with the other packages
 pub mod text;
 mod throttle;
 

@@ -51,11 +51,17 @@ mod signer;
 mod verify;
 
 pub use crate::model::hex::Hex;
-pub use authorization::{Authorization, SignedHeaders};
-pub use canonical::{Canonical, Parts, canonical_query, string_to_sign};
-pub use date::{format_date, parse_date};
-pub use signer::{Signed, Signer, sign};
+pub use canonical::{Canonical, Parts};
+pub use date::format_date;
+pub use signer::{Signed, Signer};
 pub use verify::{PayloadHash, RequestSignature};
+#[doc(hidden)] // shared with the gateway package, which explains signatures
+pub use {
+    authorization::{Authorization, SignedHeaders},
+    canonical::{canonical_query, string_to_sign},
+    date::parse_date,
+    signer::sign,
+};
 
 use http::HeaderName;
 use jiff::Timestamp;

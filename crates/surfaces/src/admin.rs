@@ -75,12 +75,12 @@
 //! route there has the policy `lock`. A lock on a caller is acquired even if no route has that policy; the response
 //! then has `warnings`.
 //!
-//! **Export and import** ([`transfer`](portcullis::transfer)) are for owners, because the file contains every digest and
+//! **Export and import** ([`transfer`](crate::transfer)) are for owners, because the file contains every digest and
 //! every sealed secret. At most one export and one import run at a time; a second one is 409. An export is streamed
 //! as `application/x-ndjson`; an incomplete one lacks its last line. An import adds such a file to the existing data,
 //! all of it or nothing: nothing in the file may exist already, except for equal plans. It leaves out the tenant
 //! `administration`, because this gateway has its own: a file creates no administrators. Keys of another gateway are
-//! rows in the format of [`transfer::KeyRows`](portcullis::transfer::KeyRows), as `application/x-ndjson` or `text/csv`. An
+//! rows in the format of [`transfer::KeyRows`](crate::transfer::KeyRows), as `application/x-ndjson` or `text/csv`. An
 //! uploaded file is stored on disk until it is complete, so that a slow client blocks no others. It is then imported
 //! to its end, even if the client disconnects. Errors are 422, with the `line` of each in `errors`. `dry_run=true`
 //! runs the whole import and rolls it back. Other changes are possible during an import, and the import fails if one

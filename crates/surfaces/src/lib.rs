@@ -18,6 +18,7 @@ pub mod discue;
 mod json;
 mod lock_paths;
 mod openapi;
+pub mod transfer;
 
 pub use openapi::documentation;
 

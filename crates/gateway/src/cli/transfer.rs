@@ -26,10 +26,10 @@ use portcullis::{
     clock::{Clock, SystemClock},
     model::Actor,
     registry::sqlite::Sqlite,
-    transfer::{
-        self, ImportError, ImportJob, Imported, KeyFileFormat, KeyImport, KeyRows, LineError, MAX_FILE_BYTES,
-        SecretFingerprints,
-    },
+};
+use portcullis_surfaces::transfer::{
+    self, ImportError, ImportJob, Imported, KeyFileFormat, KeyImport, KeyRows, LineError, MAX_FILE_BYTES,
+    SecretFingerprints,
 };
 
 /// The options of `export`.

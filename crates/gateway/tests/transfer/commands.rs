@@ -12,9 +12,9 @@ use portcullis::{
     clock::SystemClock,
     model::{CallerKind, Entity, text::is_displayable},
     registry::{ImportEntity, RegistryExt, memory::Memory, sqlite::Sqlite},
-    transfer::{Export, SecretFingerprints},
 };
 use portcullis_gateway::config::SecretsFile;
+use portcullis_surfaces::transfer::{Export, SecretFingerprints};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 

@@ -16,7 +16,9 @@ use portcullis::{
     policy::ApiKey,
     registry::{CredentialFilter, NewCaller, NewTenant, Registry, RegistryExt, load},
     tower::PortcullisLayer,
-    transfer::{ImportError, ImportJob, ImportedKeys, KeyFileFormat, KeyImport, KeyRows, LineError},
+};
+use portcullis_surfaces::transfer::{
+    ImportError, ImportJob, ImportedKeys, KeyFileFormat, KeyImport, KeyRows, LineError,
 };
 use serde_json::json;
 use sha2::{Digest, Sha256};

@@ -1,5 +1,6 @@
 //! Export and import of a whole registry, and imports of keys from other gateways.
 
+mod bulk_import;
 mod commands;
 mod keys;
 #[path = "../process/mod.rs"]

@@ -1,6 +1,6 @@
 //! A file that is not a complete export changes nothing.
 
-use portcullis::transfer::ImportError;
+use portcullis_surfaces::transfer::ImportError;
 use serde_json::{Value, json};
 
 use crate::test_registry::{TestRegistry, file, lines, written};

@@ -5,8 +5,8 @@ use portcullis::{
     directory::Directory,
     model::{ChangeKind, CredentialKind, Entity},
     registry::{RegistryExt, load},
-    transfer::{Import, ImportError, ImportJob, SecretFingerprints},
 };
+use portcullis_surfaces::transfer::{Import, ImportError, ImportJob, SecretFingerprints};
 use serde_json::{Value, json};
 
 use crate::test_registry::{Content, TestRegistry, entities, file, lines, peppers, sealer, secrets};
@@ -116,7 +116,9 @@ async fn changes_during_an_export_are_not_in_it() {
     for from in TestRegistry::filled().await {
         let before = from.content().await;
         let mut export =
-            portcullis::transfer::Export::begin(&*from.registry, &secrets(), clock_now()).await.unwrap();
+            portcullis_surfaces::transfer::Export::begin(&*from.registry, &secrets(), clock_now())
+                .await
+                .unwrap();
         from.registry.create_tenant(tenant("late"), &actor()).await.unwrap();
         from.registry.record_last_used(&[("late".parse().unwrap(), clock_now())]).await.unwrap();
         let mut text = Vec::new();

@@ -11,8 +11,8 @@ use portcullis::{
         SubscriptionStatus, Tenant, WindowGuarantee,
     },
     registry::{ImportEntity, NewTenant, Registry, RegistryExt, Snapshot, memory::Memory, sqlite::Sqlite},
-    transfer::{Export, Import, ImportError, ImportJob, Imported, SecretFingerprints},
 };
+use portcullis_surfaces::transfer::{Export, Import, ImportError, ImportJob, Imported, SecretFingerprints};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;

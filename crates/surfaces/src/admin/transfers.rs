@@ -14,11 +14,8 @@ use http::{HeaderValue, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{extract::Upload, openapi, response::ErrorResponse, roles::Owner, state::Surface};
-use portcullis::{
-    Denial,
-    registry::RegistryError,
-    transfer::{Export, SecretFingerprints},
-};
+use crate::transfer::{Export, SecretFingerprints};
+use portcullis::{Denial, registry::RegistryError};
 
 /// The media type of files with one JSON object per line.
 pub(super) const LINES: &str = "application/x-ndjson";

@@ -3,8 +3,8 @@
 use portcullis::{
     model::{Pepper, Peppers, SealKey, Sealer},
     registry::{Registry, RegistryError, RegistryExt, memory::Memory},
-    transfer::{Import, ImportJob, SecretFingerprints},
 };
+use portcullis_surfaces::transfer::{Import, ImportJob, SecretFingerprints};
 use serde_json::Value;
 
 use super::{AdminApi, refused};

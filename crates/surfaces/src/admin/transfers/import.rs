@@ -23,15 +23,10 @@ use crate::admin::{
     settings::ImportOptions,
     state::Surface,
 };
-use portcullis::{
-    Denial,
-    denial::FieldError,
-    model::ADMIN_TENANT,
-    transfer::{
-        self, Import, ImportJob, KeyFileFormat, KeyImport, KeyRows, LineError, MAX_FILE_BYTES,
-        SecretFingerprints,
-    },
+use crate::transfer::{
+    self, Import, ImportJob, KeyFileFormat, KeyImport, KeyRows, LineError, MAX_FILE_BYTES, SecretFingerprints,
 };
+use portcullis::{Denial, denial::FieldError, model::ADMIN_TENANT};
 
 /// The result of an import, or of a dry run.
 #[derive(Serialize)]

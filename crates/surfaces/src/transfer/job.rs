@@ -1,7 +1,7 @@
 //! Steps that all imports share.
 
 use super::ImportError;
-use crate::{
+use portcullis::{
     model::Actor,
     registry::{Outcome, Registry, RegistryError, UnitOfWork},
 };

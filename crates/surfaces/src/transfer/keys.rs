@@ -11,7 +11,7 @@ use super::{
     job::{ImportJob, Progress},
     key_rows::{KeyRows, MAX_ERRORS},
 };
-use crate::{
+use portcullis::{
     model::{
         ADMIN_TENANT, Caller, CallerKind, CredentialId, CredentialKind, Digest, Entity, Peppers, TenantId,
         name::default_api_client_name,

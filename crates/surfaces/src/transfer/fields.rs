@@ -12,7 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::error::LineError;
-use crate::model::{
+use portcullis::model::{
     Access, CallerId, GeneratedKey, PlanId, Scope, Scopes, Secret, Status, TenantId, hex::decode,
     text::is_label,
 };

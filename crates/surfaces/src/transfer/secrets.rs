@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Entity, Peppers, SealKey, Sealed, Sealer};
+use portcullis::model::{Entity, Peppers, SealKey, Sealed, Sealer};
 
 /// The fingerprint of a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -56,7 +56,7 @@ impl FromStr for KeyFileFormat {
 /// | `plan` | the plan of a caller that is created; for an existing caller, it must be the caller's plan |
 ///
 /// ```
-/// use portcullis::transfer::{KeyFileFormat, KeyRows};
+/// use portcullis_surfaces::transfer::{KeyFileFormat, KeyRows};
 ///
 /// let text = "tenant,caller,name,digest\n\
 ///             acme,billing,production,n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=\n";

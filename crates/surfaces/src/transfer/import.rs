@@ -20,7 +20,7 @@ use super::{
     },
     secrets::{SecretFingerprints, needs},
 };
-use crate::{
+use portcullis::{
     model::{Caller, CallerKind, CredentialId, Entity, Seq, TenantId, hex::encode},
     registry::{
         ImportConflict, ImportEntity, Outcome, RegistryError, Transaction, UnitOfWork, find_conflict, run_in,

@@ -8,7 +8,7 @@ use super::{
     ndjson::{FORMAT, Header, LastUse, LineCounts, MAX_LINE_LEN, MetaLine, USE, VERSION},
     secrets::{SecretFingerprints, needs},
 };
-use crate::{
+use portcullis::{
     model::hex::encode,
     registry::{Registry, RegistryError, SnapshotPage, SnapshotReader},
 };

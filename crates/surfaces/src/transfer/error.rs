@@ -2,7 +2,7 @@
 
 use std::{fmt, io};
 
-use crate::registry::RegistryError;
+use portcullis::registry::RegistryError;
 
 /// An error in a line of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]

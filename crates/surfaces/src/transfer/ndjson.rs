@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::secrets::{SecretFingerprint, SecretRequirement};
-use crate::model::{CredentialId, Entity, EntityKind, Seq};
+use portcullis::model::{CredentialId, Entity, EntityKind, Seq};
 
 /// The name of the format in the first line.
 pub(super) const FORMAT: &str = "portcullis-export";
