@@ -88,6 +88,11 @@ fn body(response: &mut Response, bytes: &[u8], to_head: bool, reading: Reading) 
         response.whole = true;
         return Ok(0);
     }
+    if response.status == 205 && reading == Reading::Lenient && length.is_none_or(|length| length == 0) {
+        // The gateway forwards no content.
+        response.whole = true;
+        return Ok(0);
+    }
     if !codings.is_empty() {
         return chunks(response, bytes, reading);
     }

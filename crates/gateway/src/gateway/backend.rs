@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::Router;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use tower_service::Service;
 
 use super::{
@@ -100,6 +100,10 @@ impl Service<Request<RequestBody<ClientBody>>> for Backend {
 /// Returns the response to a forwarded request.
 fn upstream_response(forwarded: Result<Response<UpstreamBody>, Denial>) -> Response<GatewayBody> {
     match forwarded {
+        // hyper sends no content with a 205 on HTTP/1.1, but would on HTTP/2.
+        Ok(response) if response.status() == StatusCode::RESET_CONTENT => {
+            response.map(|_| GatewayBody::empty())
+        }
         Ok(response) => response.map(GatewayBody::Upstream),
         // The client aborted its body after the upstream had begun to read it. That counts towards the client's limits:
         // otherwise the client could load the upstream for free.

@@ -71,6 +71,8 @@ pub(super) enum InvalidResponse {
     TransferCoding,
     #[error("Content-Length is not a single decimal number")]
     Length,
+    #[error("a response with the status 205 has content")]
+    Content,
 }
 
 /// Checks the framing of a response, and removes the headers that must not be forwarded.
@@ -101,6 +103,17 @@ pub(super) fn check(request: &Method, head: &mut response::Parts) -> Result<Reus
         // body, too.
         head.headers.remove(header::CONTENT_LENGTH);
         if length != Some(0) {
+            reuse = Reuse::Denied;
+        }
+    }
+    if head.status == StatusCode::RESET_CONTENT {
+        // RFC 9110, section 15.3.6: a server must not generate content in a 205, but it may use any framing for that.
+        // Some recipients read content nevertheless, and others parse it as the next response.
+        if length.is_some_and(|length| length > 0) {
+            return Err(InvalidResponse::Content);
+        }
+        head.headers.remove(header::TRANSFER_ENCODING);
+        if length.is_none() {
             reuse = Reuse::Denied;
         }
     }
@@ -176,7 +189,7 @@ mod tests {
 
     #[test]
     fn response_has_one_framing() {
-        use InvalidResponse::{Length, TransferCoding};
+        use InvalidResponse::{Content, Length, TransferCoding};
         use Reuse::{Allowed, Denied};
 
         let coding = "transfer-encoding";
@@ -208,6 +221,10 @@ mod tests {
             (204, &[(length, "5")], Ok(Denied)),
             (204, &[(length, "05")], Err(Length)),
             (204, &[(coding, "chunked")], Ok(Denied)),
+            (205, &[(length, "0")], Ok(Allowed)),
+            (205, &[(length, "5")], Err(Content)),
+            (205, &[(coding, "chunked")], Ok(Denied)),
+            (205, &[], Ok(Denied)),
             (304, &[(length, "5")], Ok(Allowed)),
             (304, &[(coding, "gzip")], Err(TransferCoding)),
             (599, &[], Ok(Allowed)),

@@ -161,7 +161,7 @@ async fn cross_site_browser_request_is_denied_without_lockout() {
     for _ in 0..20 {
         assert_eq!(status(&[("host", "evil.example")], "pca_guess").await, 421);
         assert_eq!(status(&[("origin", "http://evil.example")], "pca_guess").await, 403);
-        assert_eq!(status(&[("sec-fetch-installation", "cross-installation")], "pca_guess").await, 403);
+        assert_eq!(status(&[("sec-fetch-site", "cross-site")], "pca_guess").await, 403);
     }
     assert_eq!(status(&[("host", "evil.example")], &token).await, 421, "whatever its key");
     assert_eq!(status(&[], &token).await, 200, "nobody is locked out");

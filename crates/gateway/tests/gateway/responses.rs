@@ -63,6 +63,7 @@ async fn ambiguously_framed_response_is_502() {
         "1000 Long\r\nContent-Length: 5",
         "101 Switching Protocols\r\nUpgrade: x",
         "204 No Content\r\nContent-Length: 05",
+        "205 Reset Content\r\nContent-Length: 5",
         "304 Not Modified\r\nTransfer-Encoding: gzip",
     ];
     let service = Scripted::start(move |request| {
@@ -112,6 +113,34 @@ async fn chunked_response_with_a_length_is_chunked() {
     }
     let connections: Vec<_> = service.arrived().iter().map(|request| request.connection).collect();
     assert_eq!(connections, (0..12).collect::<Vec<_>>(), "such a connection is not used again");
+}
+
+/// RFC 9110, section 15.3.6. Clients would read such content, or parse it as the next response.
+#[tokio::test(flavor = "multi_thread")]
+async fn reset_content_response_has_no_content() {
+    let bodies = [
+        "\r\nhello",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "Content-Length: 0\r\n\r\n",
+    ];
+    let service = Scripted::start(move |request| {
+        let at: usize = request.path()[1..].parse().unwrap();
+        Reaction::SendAndClose(format!("HTTP/1.1 205 Reset Content\r\n{}", bodies[at]).into_bytes())
+    });
+    let (_installation, gateway) = gateway(&service);
+    let http2 = http2_client();
+    for (at, sent) in bodies.iter().enumerate() {
+        let answer = get(&gateway, &format!("/{at}"));
+        assert_eq!(status(&answer), "205", "{sent:?}: {answer}");
+        assert!(
+            head(&answer).contains("content-length: 0") && answer.ends_with("\r\n\r\n"),
+            "{sent:?}: {answer}"
+        );
+        assert!(!head(&answer).contains("transfer-encoding"), "{sent:?}: {answer}");
+        let response = http2.get(gateway.url(&format!("/{at}"))).send().await.unwrap();
+        assert_eq!(response.status(), 205, "{sent:?}");
+        assert_eq!(response.bytes().await.unwrap(), "", "{sent:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
