@@ -9,7 +9,7 @@ use std::{
 };
 
 use portcullis::{
-    clock::{Clock, ManualClock, SystemClock},
+    clock::{ManualClock, SystemClock},
     model::{
         Caller, CallerEdit, CallerId, Entity, EnvironmentId, Grant, GrantId, GrantRole, Lock, LockTarget,
         LockToken, MAX_LOCKS,
