@@ -7,7 +7,7 @@ use http::Extensions;
 use crate::Denial;
 
 /// Request extension with the client's address, which the acceptor of the connection sets. See
-/// [`PortcullisLayer::peer_from`] for servers that set an extension of their own.
+/// [`PortcullisLayer::peer_from`](super::PortcullisLayer::peer_from) for servers that set an extension of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddr(pub IpAddr);
 
