@@ -4,8 +4,8 @@
 //! a [`KeyCache`] remembers what it found. Both are arguments of [`ApiKey::new`](crate::policy::ApiKey::new), as is
 //! the [`Directory`](crate::directory::Directory) of a [registry](crate::registry), which the management surfaces need.
 //!
-//! Such keys may have any form: 16 to 1,024 visible ASCII characters. They are compared by their SHA-256, so they must
-//! be random: a key is not a password.
+//! Such keys may have any form, of at most 1,024 bytes; those of a list have at least 16 visible ASCII characters. They
+//! are compared by their SHA-256, so they must be random: a key is not a password.
 
 mod cache;
 mod digest;
