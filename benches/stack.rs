@@ -45,13 +45,13 @@ use tower_governor::{
 };
 use tower_http::validate_request::{ValidateRequest, ValidateRequestHeaderLayer};
 
-type Asked = Request<Empty<Bytes>>;
+type BenchRequest = Request<Empty<Bytes>>;
 
 /// A service that responds immediately.
 #[derive(Clone)]
 struct Inner;
 
-impl Service<Asked> for Inner {
+impl Service<BenchRequest> for Inner {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Ready<Result<Self::Response, Infallible>>;
@@ -60,7 +60,7 @@ impl Service<Asked> for Inner {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: Asked) -> Self::Future {
+    fn call(&mut self, _: BenchRequest) -> Self::Future {
         ready(Ok(Response::default()))
     }
 }
@@ -122,7 +122,7 @@ fn keys(world: &DirectoryFixture, size: usize) -> Keys {
     }
 }
 
-fn request(key: &str) -> Asked {
+fn request(key: &str) -> BenchRequest {
     let request = Request::put("/orders/7/lines?page=2")
         .header("host", "api.example.com")
         .header("user-agent", "client/1.0")
@@ -133,13 +133,13 @@ fn request(key: &str) -> Asked {
     request.body(Empty::new()).expect("a valid request")
 }
 
-fn answer<S: Service<Asked>>(service: &mut S, request: Asked) -> bool {
+fn answer<S: Service<BenchRequest>>(service: &mut S, request: BenchRequest) -> bool {
     let answered = pin!(service.call(request)).poll(&mut Context::from_waker(Waker::noop()));
     matches!(answered, Poll::Ready(Ok(_)))
 }
 
 /// Returns the time of `rounds` requests on the slowest thread; requests are created beforehand.
-fn timed<S: Service<Asked> + Clone + Send + Sync>(
+fn timed<S: Service<BenchRequest> + Clone + Send + Sync>(
     service: &S,
     keys: &[String],
     threads: usize,

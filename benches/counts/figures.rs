@@ -12,7 +12,7 @@ const TOLERANCE: f64 = 0.03;
 const TOLERANCE_OF_CHANCE: f64 = 1.0;
 const OF_CHANCE: [&str; 2] = ["lock: 423", "lock: read under a lock"];
 /// The growth of a short count that is tolerated in any case.
-const LEAST: u64 = 12;
+const MIN_GROWTH: u64 = 12;
 
 const HEADER: &str = "\
 # The cost of a decision in instructions (callgrind's, without SHA-256's compression) and allocations.
@@ -67,7 +67,7 @@ fn grown(name: &str, old: Figure, new: Figure) -> Vec<String> {
     #[allow(clippy::cast_precision_loss, reason = "counts of some thousands")]
     let (before, after) = (old.instructions as f64, new.instructions as f64);
     let tolerance = if OF_CHANCE.contains(&name) { TOLERANCE_OF_CHANCE } else { TOLERANCE };
-    if after > before * (1.0 + tolerance) && new.instructions > old.instructions + LEAST {
+    if after > before * (1.0 + tolerance) && new.instructions > old.instructions + MIN_GROWTH {
         let percent = (after / before - 1.0) * 100.0;
         faults.push(format!("{name}: {after} instructions, recorded {before} (+{percent:.1} %)"));
     }

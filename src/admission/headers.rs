@@ -117,7 +117,7 @@ fn policy_field(plan: &Plan) -> HeaderValue {
 
 /// Returns the value of `RateLimit`.
 fn state_field(buckets: &CallerBuckets, report: &RateLimitReport) -> HeaderValue {
-    let mut text = HeaderBuf::<LONGEST_STATE>::new();
+    let mut text = HeaderBuf::<MAX_STATE_LEN>::new();
     let mut digits = itoa::Buffer::new();
     for (at, (limit, spent)) in limits(buckets, report).enumerate() {
         text.push(if at == 0 { "\"" } else { ", \"" });
@@ -133,7 +133,7 @@ fn state_field(buckets: &CallerBuckets, report: &RateLimitReport) -> HeaderValue
 }
 
 /// For each limit: a name of 32 characters, two numbers of 10 digits, and the text between them.
-const LONGEST_STATE: usize = MAX_LIMITS * 64;
+const MAX_STATE_LEN: usize = MAX_LIMITS * 64;
 
 /// Limit names are plain ASCII by construction.
 fn value(text: &[u8]) -> HeaderValue {

@@ -3,9 +3,9 @@
 use super::{CallerId, CallerKind, text::is_label};
 
 /// Maximum length of an api client's name: that of a domain name.
-const LONGEST_DOMAIN: usize = 253;
+const MAX_DOMAIN_LEN: usize = 253;
 /// Maximum length, in characters, of names without a rule of their own, and of remarks and reasons.
-pub const LONGEST_NAME: usize = 255;
+pub const MAX_NAME_LEN: usize = 255;
 
 impl CallerKind {
     /// Returns `true` if the name is valid for a caller of this kind.
@@ -40,7 +40,7 @@ pub const PLAIN_NAME_RULE: &str =
 /// Returns `true` if the name is valid for a tenant, an operator, an administrator or a credential.
 #[must_use]
 pub fn is_plain_name(name: &str) -> bool {
-    is_label(name, 1..=LONGEST_NAME)
+    is_label(name, 1..=MAX_NAME_LEN)
 }
 
 /// Returns `true` if the name is valid for an api client: a domain in lower case, optionally with a path, of at
@@ -59,7 +59,7 @@ pub fn is_api_client_name(name: &str) -> bool {
     let all = |part: &str, fits: fn(u8) -> bool| !part.is_empty() && part.bytes().all(fits);
     let mut parts = name.split('/');
     let domain = parts.next().unwrap_or_default();
-    name.len() <= LONGEST_DOMAIN
+    name.len() <= MAX_DOMAIN_LEN
         && domain.contains('.')
         && domain.split('.').all(|part| all(part, label))
         && parts.all(|part| all(part, step))
@@ -84,7 +84,7 @@ pub fn is_app_name(name: &str) -> bool {
 /// without `<` and `>`.
 #[must_use]
 pub fn is_app_remark(remark: &str) -> bool {
-    is_label(remark, 0..=LONGEST_NAME) && !remark.contains(['<', '>'])
+    is_label(remark, 0..=MAX_NAME_LEN) && !remark.contains(['<', '>'])
 }
 
 /// Returns `true` if the text has 3 to `longest` characters: letters, digits and underscores, a letter first.

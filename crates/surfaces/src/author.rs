@@ -21,7 +21,7 @@ use portcullis::{
 
 /// Maximum time to wait until this node applies a change. The change is committed by then, whether or not the wait
 /// succeeds.
-const APPLIED_WITHIN: Duration = Duration::from_secs(2);
+const APPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A header in the response to a change that this node has not applied yet. Its value is the number of the change
 /// that the node still has to apply.
@@ -81,7 +81,7 @@ impl Author {
         }
         let Ok(last) = self.registry.last_change().await else { return };
         let applied = self.directory.wait_until(|directory| directory.applied() >= last);
-        if tokio::time::timeout(APPLIED_WITHIN, applied).await.is_err() {
+        if tokio::time::timeout(APPLY_TIMEOUT, applied).await.is_err() {
             tracing::warn!(
                 change = last,
                 applied = self.directory.applied(),

@@ -22,7 +22,7 @@ use connection::{Connection, Request};
 use rustix::{buffer::spare_capacity, event::epoll, time::Timespec};
 
 /// The wait for responses after the last request.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 struct Options {
     to: SocketAddr,
@@ -125,7 +125,7 @@ fn run(options: &Options) -> io::Result<(Tally, Duration)> {
     loop {
         let now = Instant::now();
         let over = now >= end || sent >= options.most;
-        if over && (running == 0 || now > end + PATIENCE) {
+        if over && (running == 0 || now > end + TIMEOUT) {
             tally.errors += running as u64;
             return Ok((tally, last - start));
         }

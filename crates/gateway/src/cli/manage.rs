@@ -120,7 +120,7 @@ pub enum Manage {
 /// Runs a command and writes its result to `out`.
 ///
 /// # Errors
-/// [`Refused`](super::client::ApiError), or an I/O error if the API cannot be reached.
+/// [`ApiError`](super::client::ApiError), or an I/O error if the API cannot be reached.
 pub async fn run(
     what: Manage,
     place: &Target,

@@ -19,7 +19,7 @@ const PER_WORKER: u64 = 6;
 const MANAGEMENT: u64 = 512;
 
 /// The minimum share of client connections, however few descriptors there are.
-const LEAST: u64 = 16;
+const MIN_CONNECTIONS: u64 = 16;
 
 /// Raises the soft limit of open files of the process as far as the system allows. Returns the resulting limit.
 pub(super) fn raise_limit() -> u64 {
@@ -46,8 +46,8 @@ impl DescriptorShares {
     pub(super) fn divide(limit: u64, workers: u64, listeners: u64) -> Self {
         let reserved = FILES + workers * (PER_WORKER + listeners);
         let free = limit.saturating_sub(reserved);
-        let management = (free / 8).clamp(LEAST / 2, MANAGEMENT);
-        let public = (free.saturating_sub(2 * management) / 2).max(LEAST);
+        let management = (free / 8).clamp(MIN_CONNECTIONS / 2, MANAGEMENT);
+        let public = (free.saturating_sub(2 * management) / 2).max(MIN_CONNECTIONS);
         let number = |number| u32::try_from(number).unwrap_or(u32::MAX);
         Self { public: number(public), management: number(management), upstream: number(public) }
     }

@@ -194,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const TIMEOUT: Duration = Duration::from_secs(30);
 
     fn log(writer: &LogWriter, line: &str) {
         let mut writer = writer;
@@ -214,7 +214,7 @@ mod tests {
         assert!(!writer.flush(Duration::from_millis(1)), "the wait for a stuck reader is bounded");
         let dropped = writer.dropped();
         thread::spawn(move || io::copy(&mut reader, &mut io::sink()));
-        assert!(writer.flush(PATIENCE));
+        assert!(writer.flush(TIMEOUT));
         assert_eq!(writer.dropped(), dropped, "queued lines are written");
     }
 
@@ -230,7 +230,7 @@ mod tests {
         let mut read = vec![0; expected.len()];
         reader.read_exact(&mut read).unwrap();
         assert_eq!(String::from_utf8(read).unwrap(), expected);
-        assert!(writer.flush(PATIENCE));
+        assert!(writer.flush(TIMEOUT));
     }
 
     #[test]
@@ -239,7 +239,7 @@ mod tests {
         drop(reader);
         let writer = LogWriter::start(pipe, QUEUE_BYTES).unwrap();
         log(&writer, "lost\n");
-        assert!(writer.flush(PATIENCE));
+        assert!(writer.flush(TIMEOUT));
         assert_eq!(writer.dropped(), 1);
     }
 }

@@ -7,7 +7,7 @@ use crate::{
         self, ACK, Connection, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, Outcome,
         PING, PRIORITY, SETTINGS, WINDOW_UPDATE,
     },
-    raw_http::PATIENCE,
+    raw_http::TIMEOUT,
     setup::Setup,
 };
 
@@ -26,7 +26,7 @@ fn fields(setup: &Setup) -> Vec<(&str, &str)> {
 
 /// Returns the code of the GOAWAY frame that ends a connection.
 fn end(connection: &mut Connection) -> Option<u32> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while let Some(left) = deadline.checked_duration_since(Instant::now()) {
         match connection.read(left) {
             Ok(Some(frame)) if frame.kind == GOAWAY => return Some(frame.code()),
@@ -81,7 +81,7 @@ fn upload_in_small_frames_is_served() {
         assert!(connection.send(&h2::frame(DATA, 0, 1, b"0123456789").repeat(100)));
         assert!(connection.send(&h2::frame(PING, 0, 0, &[0; 8])));
         loop {
-            let frame = connection.read(PATIENCE).unwrap().expect("PING is answered");
+            let frame = connection.read(TIMEOUT).unwrap().expect("PING is answered");
             assert_ne!(frame.kind, GOAWAY, "{frame:?}");
             if frame.kind == PING && frame.flags & ACK != 0 {
                 break;

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::raw_http::{PATIENCE, Wire};
+use crate::raw_http::{TIMEOUT, Wire};
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
@@ -192,7 +192,7 @@ impl Connection {
 
     /// Reads until a stream has its response or is closed.
     pub fn outcome(&mut self, stream: u32) -> Outcome {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             match self.read(deadline.saturating_duration_since(Instant::now())) {
                 Err(Closed) => return Outcome::Closed,

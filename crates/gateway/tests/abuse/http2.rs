@@ -9,7 +9,7 @@ use crate::{
         Outcome, PING, RST_STREAM, SETTINGS,
     },
     process::Gateway,
-    raw_http::{Exchange, PATIENCE, Wire},
+    raw_http::{Exchange, TIMEOUT, Wire},
     setup::{Run, SMALL, Setup},
 };
 
@@ -141,7 +141,7 @@ pub fn memory(gateway: &Gateway) -> u64 {
 /// Sends a flood until the gateway closes the connection. Returns the number of frames that were sent, and the code of
 /// the GOAWAY frame.
 fn flood(connection: &mut Connection, next: impl Fn(u32) -> Vec<u8>) -> (u32, Option<u32>) {
-    let deadline = Instant::now() + 4 * PATIENCE;
+    let deadline = Instant::now() + 4 * TIMEOUT;
     for number in 0..FLOOD {
         assert!(Instant::now() < deadline, "a flood has its time");
         if !connection.send(&next(number)) {
@@ -153,7 +153,7 @@ fn flood(connection: &mut Connection, next: impl Fn(u32) -> Vec<u8>) -> (u32, Op
 
 /// Returns the code of a GOAWAY frame, if one arrives soon.
 fn goaway(connection: &mut Connection) -> Option<u32> {
-    let deadline = Instant::now() + PATIENCE / 4;
+    let deadline = Instant::now() + TIMEOUT / 4;
     while let Some(left) = deadline.checked_duration_since(Instant::now()) {
         match connection.read(left) {
             Ok(Some(frame)) if frame.kind == GOAWAY => return Some(frame.code()),
@@ -273,7 +273,7 @@ fn limits_count_streams_not_connections() {
             assert!(connection.request(2 * sent + 1, &fields, None));
             sent += 1;
         }
-        let frame = connection.read(PATIENCE).unwrap().expect("answers come");
+        let frame = connection.read(TIMEOUT).unwrap().expect("answers come");
         assert_ne!(frame.kind, RST_STREAM, "{frame:?}");
         if let Some((_, status)) = Connection::answered(&frame) {
             case.check_status(status);

@@ -53,7 +53,7 @@ fn dripped_head_is_cut() {
                 scope.spawn(|| {
                     let start = Instant::now();
                     let head = b"GET /v1/public HTTP/1.1\r\nHost: a\r\nX-A: ";
-                    (drip(&gateway, head, raw_http::PATIENCE), start.elapsed())
+                    (drip(&gateway, head, raw_http::TIMEOUT), start.elapsed())
                 })
             })
             .collect();
@@ -62,7 +62,7 @@ fn dripped_head_is_cut() {
         for client in clients {
             let (exchange, took) = client.join().unwrap();
             case.check_status(exchange.status());
-            assert!(exchange.closed && took < raw_http::PATIENCE, "{}: {took:?} {exchange:?}", case.id);
+            assert!(exchange.closed && took < raw_http::TIMEOUT, "{}: {took:?} {exchange:?}", case.id);
         }
     });
 }
@@ -77,7 +77,7 @@ fn dripped_content_is_cut() {
         setup.keys[0]
     );
     let gateway = setup.start();
-    let exchange = drip(&gateway, head.as_bytes(), raw_http::PATIENCE / 2);
+    let exchange = drip(&gateway, head.as_bytes(), raw_http::TIMEOUT / 2);
     case.check_status(exchange.status());
     assert_eq!(exchange.closed, case.checked().connection.as_deref() == Some("close"), "{}", case.id);
     let exchange = raw_http::exchange(gateway.address, head.as_bytes());
@@ -96,7 +96,7 @@ fn content_that_slows_to_a_drip_is_cut() {
     )
     .into_bytes();
     request.resize(request.len() + 8_000_000, b'x');
-    let exchange = drip(&gateway, &request, 2 * raw_http::PATIENCE);
+    let exchange = drip(&gateway, &request, 2 * raw_http::TIMEOUT);
     assert!(exchange.closed && exchange.status() == 408, "{exchange:?}");
 }
 
@@ -178,7 +178,7 @@ fn gateway_recovers_from_few_file_descriptors() {
     limited.current_dir(setup.installation.folder.path()).env_remove("RUST_LOG").process_group(0);
     let gateway = setup.installation.start_by(limited);
     let mut clients: Vec<Wire> = (0..1_000).map(|_| Wire::new(gateway.address)).collect();
-    assert_eq!(clients[999].read(raw_http::PATIENCE), Some(false), "{}: the last one has no place", case.id);
+    assert_eq!(clients[999].read(raw_http::TIMEOUT), Some(false), "{}: the last one has no place", case.id);
     let open = fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap().count();
     assert!(open < 256, "{}: {open} descriptors are open, and none is left for anything else", case.id);
     // The gateway must not use processor time for retries while it is full.

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// The time that a client waits for the first response, or for the end of the connection.
-pub const PATIENCE: Duration = Duration::from_secs(4);
+pub const TIMEOUT: Duration = Duration::from_secs(4);
 /// The time that a client waits for more data after a response.
 const QUIET: Duration = Duration::from_millis(300);
 
@@ -157,7 +157,7 @@ impl Wire {
     pub fn new(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(TIMEOUT)).unwrap();
         Self { stream, read: Vec::new() }
     }
 
@@ -192,7 +192,7 @@ impl Wire {
     /// Sends a request and waits for its final response.
     pub fn ask(&mut self, bytes: &[u8]) -> Message {
         self.stream.write_all(bytes).expect("the request goes out");
-        let deadline = Instant::now() + crate::process::PATIENCE;
+        let deadline = Instant::now() + crate::process::TIMEOUT;
         loop {
             match self.next() {
                 Some(answer) if answer.status() >= 200 => return answer,
@@ -213,7 +213,7 @@ pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Exchange {
     // A server that denies early may close the connection before it has read everything.
     let _ = wire.stream.write_all(bytes);
     let mut exchange = Exchange::default();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let response_timeout = if exchange.answers.is_empty() {
             deadline.saturating_duration_since(Instant::now())

@@ -7,7 +7,7 @@ use portcullis::model::{GeneratedKey, KeyPrefix};
 use crate::{
     h2::{self, ACK, Connection, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, PING, RST_STREAM},
     process::{Gateway, Installation, free_address},
-    raw_http::{PATIENCE, Wire, exchange, latin},
+    raw_http::{TIMEOUT, Wire, exchange, latin},
     upstream::Upstream,
 };
 
@@ -107,7 +107,7 @@ fn h2_fields<'a>(method: &'a str, path: &'a str, more: &'a Fields) -> Vec<h2::Fi
 fn response(connection: &mut Connection, stream: u32) -> Vec<Frame> {
     let mut frames = Vec::new();
     loop {
-        let frame = connection.read(PATIENCE).expect("the connection goes on").expect("a frame in time");
+        let frame = connection.read(TIMEOUT).expect("the connection goes on").expect("a frame in time");
         if frame.stream != stream {
             continue;
         }
@@ -128,7 +128,7 @@ fn until_ping(connection: &mut Connection, stream: u32) -> Vec<Frame> {
     assert!(connection.send(&h2::frame(PING, 0, 0, &[7; 8])));
     let mut frames = Vec::new();
     loop {
-        let frame = connection.read(PATIENCE).expect("the connection goes on").expect("a frame in time");
+        let frame = connection.read(TIMEOUT).expect("the connection goes on").expect("a frame in time");
         match frame.kind {
             PING if frame.flags & ACK != 0 => return frames,
             _ if frame.stream == stream => frames.push(frame),
@@ -159,7 +159,7 @@ fn head_responses_have_no_content_on_http_2_and_http_1() {
         let mut wire = Wire::new(gateway.address);
         let request = http1("HEAD", &path, &more, "Connection: close\r\n\r\n");
         wire.stream.write_all(request.as_bytes()).unwrap();
-        while wire.read(PATIENCE) == Some(true) {}
+        while wire.read(TIMEOUT) == Some(true) {}
         let answer = latin(&wire.take());
         assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{path}: {answer}");
         assert!(answer.ends_with("\r\n\r\n") && answer.matches("\r\n\r\n").count() == 1, "{path}: {answer}");
@@ -182,7 +182,7 @@ fn timed_out_head_request_is_answered_without_content() {
     let gateway = routes.start();
     let mut wire = Wire::new(gateway.address);
     wire.stream.write_all(b"HEAD /key HTTP/1.1\r\nHost: a\r\nX-A: ").unwrap();
-    while wire.read(PATIENCE) == Some(true) {}
+    while wire.read(TIMEOUT) == Some(true) {}
     let answer = latin(&wire.take());
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.ends_with("\r\n\r\n"), "{answer}");
 }
@@ -237,7 +237,7 @@ fn denied_h2_stream_with_endless_content_is_reset() {
     assert!(connection.send(&h2::frame(HEADERS, END_HEADERS, 1, &head)));
     let frames = response(&mut connection, 1);
     assert_eq!(status(&frames), 401, "{frames:?}");
-    let reset = connection.read(PATIENCE).expect("the connection goes on").expect("a frame in time");
+    let reset = connection.read(TIMEOUT).expect("the connection goes on").expect("a frame in time");
     assert_eq!((reset.kind, reset.stream, reset.code()), (RST_STREAM, 1, 0));
 }
 
@@ -287,7 +287,7 @@ fn http_1_connection_ends_on_denial_with_large_or_late_content() {
             assert_eq!(close, says, "{path} {content}: {exchange:?}");
             let mut wire = Wire::new(gateway.address);
             wire.stream.write_all(http1("POST", path, &json, content).as_bytes()).unwrap();
-            while wire.read(PATIENCE).expect("the connection ends in time") {}
+            while wire.read(TIMEOUT).expect("the connection ends in time") {}
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use super::raw_http::{Message, PATIENCE};
+use super::raw_http::{Message, TIMEOUT};
 
 /// The data received on one connection.
 #[derive(Debug, Clone, Default)]
@@ -57,7 +57,7 @@ impl Upstream {
     /// accepted in their order, so all connections of the gateway were accepted when a later one of the test is.
     pub fn take(&self) -> Vec<Seen> {
         let mark = TcpStream::connect(self.address).unwrap().local_addr().unwrap();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !self.state.lock().unwrap().accepted.contains(&mark) {
             assert!(Instant::now() < deadline, "the service behind does not accept");
             thread::yield_now();

@@ -13,7 +13,7 @@ use portcullis::{
 use reqwest::{Certificate, Client, Response};
 use serde_json::{Value, json};
 
-use crate::process::{Installation, PATIENCE, Service, certificate, client, free_address, provider};
+use crate::process::{Installation, Service, TIMEOUT, certificate, client, free_address, provider};
 
 /// Creates an installation with the admin API. Returns the token that `init` printed, too.
 pub async fn managed(more: &str) -> (Installation, SocketAddr, String) {
@@ -166,7 +166,7 @@ async fn admin_api_is_served_over_tls() {
     provider();
     let root = Certificate::from_pem(pem.as_bytes()).unwrap();
     let client =
-        Client::builder().no_proxy().timeout(PATIENCE).tls_certs_only([root]).resolve("localhost", admin);
+        Client::builder().no_proxy().timeout(TIMEOUT).tls_certs_only([root]).resolve("localhost", admin);
     let url = format!("https://localhost:{}/admin/v1/status", admin.port());
     let response = client.build().unwrap().get(url).bearer_auth(&token).send().await.unwrap();
     assert_eq!((response.status().as_u16(), response.version()), (200, reqwest::Version::HTTP_2));

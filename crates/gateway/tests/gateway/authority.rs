@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     admin::managed,
-    process::{Gateway, PATIENCE, client, provider},
+    process::{Gateway, TIMEOUT, client, provider},
     signature::{Sign, send},
 };
 
@@ -33,7 +33,7 @@ struct PendingRequest(TcpStream, String);
 impl PendingRequest {
     fn begin(address: SocketAddr, target: &str, field: &str, content: &str) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let head = format!(
             "POST {target} HTTP/1.1\r\nhost: {address}\r\n{field}\r\ncontent-type: application/json\r\n\
              content-length: {}\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n",

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Instant};
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::process::{Gateway, Installation, PATIENCE, Service, client, free_address, values};
+use crate::process::{Gateway, Installation, Service, TIMEOUT, client, free_address, values};
 
 struct Setup {
     installation: Installation,
@@ -56,7 +56,7 @@ impl Setup {
 
     /// Waits until a change has taken effect.
     async fn becomes(&self, method: Method, path: &str, status: u16) -> Value {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let (found, said) = self.call(method.clone(), path, &self.installation.api_key).await;
             if found == status {

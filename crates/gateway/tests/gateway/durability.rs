@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     admin::managed,
-    process::{Installation, PATIENCE, Service, client},
+    process::{Installation, Service, TIMEOUT, client},
 };
 
 const CLIENT: &str = "/v1/api_clients/5bc2be68-7498-4853-aa64-4be0ca62934e";
@@ -78,7 +78,7 @@ async fn acknowledged_puts_survive_kill_9() {
             })
         })
         .collect();
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
     while acknowledged.lock().unwrap().len() < 100 {
         assert!(tokio::time::Instant::now() < deadline, "too few were acknowledged");
         tokio::task::yield_now().await;
@@ -122,7 +122,7 @@ async fn thousand_keys_across_kill_9_are_stored_exactly_once() {
                 for at in 0..EACH {
                     let once = format!("\"{owner}-{at}\"");
                     let body = json!({ "name": format!("key {at}") });
-                    let deadline = tokio::time::Instant::now() + 4 * PATIENCE;
+                    let deadline = tokio::time::Instant::now() + 4 * TIMEOUT;
                     loop {
                         let post = client
                             .post(&url)

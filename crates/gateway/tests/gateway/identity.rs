@@ -8,7 +8,7 @@ use sqlx::{Connection, Executor, SqliteConnection};
 
 use crate::{
     admin::managed,
-    process::{Gateway, Installation, PATIENCE, Service, client, free_address},
+    process::{Gateway, Installation, Service, TIMEOUT, client, free_address},
 };
 
 const KEYS: &str = "/tenants/demo/callers/5bc2be68-7498-4853-aa64-4be0ca62934e/keys";
@@ -47,7 +47,7 @@ impl Managed {
 
     /// Returns when a request with a key is answered so.
     pub async fn until(&self, key: &str, status: u16) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while self.gateway.get("/").header("x-api-key", key).send().await.unwrap().status() != status {
             assert!(Instant::now() < deadline, "not {status}: {:?}", self.own_log());
             tokio::task::yield_now().await;
@@ -106,7 +106,7 @@ async fn secrets_of_another_installation_are_refused_everywhere() {
     );
     // A running gateway rejects such secrets, too.
     fs::copy(&theirs, &ours).unwrap();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !gateway.log().iter().any(|line| line.contains("the secrets do not match the store")) {
         assert!(Instant::now() < deadline, "{:?}", gateway.log());
         tokio::task::yield_now().await;
@@ -135,7 +135,7 @@ async fn older_copy_of_the_secrets_is_refused_everywhere() {
         let gateway = installation.start();
         fs::write(&file, &older).unwrap();
         let missing = format!("{} 2 is missing", kind.replace('-', " "));
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !gateway.log().iter().any(|line| line.contains(&missing)) {
             assert!(Instant::now() < deadline, "{:?}", gateway.log());
             tokio::task::yield_now().await;
@@ -192,7 +192,7 @@ async fn running_gateway_accepts_replaced_secrets_and_store() {
         let put_secrets =
             || fs::copy(other_installation.store().with_file_name("secrets.toml"), &secrets).unwrap();
         let wait = async |line: &str| {
-            let deadline = Instant::now() + PATIENCE;
+            let deadline = Instant::now() + TIMEOUT;
             while !here.logged(line) {
                 assert!(Instant::now() < deadline, "no {line}: {:?}", here.own_log());
                 tokio::task::yield_now().await;
@@ -212,7 +212,7 @@ async fn running_gateway_accepts_replaced_secrets_and_store() {
         }
         here.until(&other_installation.api_key, 200).await;
         here.until(&key, 401).await;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let status = async || -> Value {
             let url = format!("{}/status", here.admin);
             client().get(url).bearer_auth(&other_token).send().await.unwrap().json().await.unwrap()
@@ -253,7 +253,7 @@ async fn gateway_with_mismatching_secrets_is_not_ready() {
         token,
     };
     assert_eq!(here.status().await["ready"], json!(true));
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     fs::rename(&newer, here.installation.store()).unwrap();
     while here.status().await["replication"] != "mismatched" {
         assert!(Instant::now() < deadline, "{:?}", here.own_log());
@@ -327,7 +327,7 @@ async fn running_gateway_reloads_an_older_copy_of_the_store() {
             let older = here.installation.folder.path().join("older.db");
             let log = here.installation.store().with_extension("db-wal");
             let empty = async || {
-                let deadline = Instant::now() + PATIENCE;
+                let deadline = Instant::now() + TIMEOUT;
                 while log.metadata().is_ok_and(|log| log.len() > 0) {
                     assert!(Instant::now() < deadline, "the log is not moved into the file");
                     tokio::task::yield_now().await;
@@ -350,7 +350,7 @@ async fn running_gateway_reloads_an_older_copy_of_the_store() {
             here.until(&lost, 401).await;
             here.until(&old, 200).await;
             assert!(here.logged("was rolled back or replaced"), "{how}: {:?}", here.gateway.log());
-            let deadline = Instant::now() + PATIENCE;
+            let deadline = Instant::now() + TIMEOUT;
             // Once the secrets are known to be those of the copy.
             while here.status().await["ready"] != json!(true) {
                 assert!(Instant::now() < deadline, "{how}: {:?}", here.own_log());

@@ -14,7 +14,7 @@ use rlimit::{Resource, prlimit};
 use tokio::net::TcpSocket;
 
 use crate::{
-    process::{Gateway, Installation, PATIENCE, Service, client, free_address, listens},
+    process::{Gateway, Installation, Service, TIMEOUT, client, free_address, listens},
     serving::slow,
 };
 
@@ -69,7 +69,7 @@ fn value(metrics: &str, name: &str) -> u64 {
 
 /// Waits for a log line that contains the given text.
 fn wait_for_line(gateway: &Gateway, part: &str) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !gateway.log().iter().any(|line| line.contains(part)) {
         assert!(Instant::now() < deadline, "no line with {part}: {:#?}", gateway.log());
         std::thread::yield_now();
@@ -155,7 +155,7 @@ async fn replacement_takes_over_listeners_while_requests_finish() {
     old.signal("-TERM");
     let new = listeners.installation.start();
     wait_for_line(&new, "\"ready\"");
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !listens(listeners.metrics) || !listens(listeners.admin) {
         assert!(Instant::now() < deadline, "not every listener was taken over: {:#?}", new.log());
         tokio::task::yield_now().await;
@@ -196,7 +196,7 @@ async fn admin_api_answers_while_the_public_listener_is_full() {
     for last in [239, 479] {
         let mut byte = [0];
         let read = tokio::io::AsyncReadExt::read(&mut clients[last], &mut byte);
-        assert!(matches!(tokio::time::timeout(PATIENCE, read).await.unwrap(), Ok(0) | Err(_)));
+        assert!(matches!(tokio::time::timeout(TIMEOUT, read).await.unwrap(), Ok(0) | Err(_)));
     }
     assert_eq!(listeners.admin().await, 401);
     let metrics = listeners.metrics(&client()).await;
@@ -211,7 +211,7 @@ async fn admin_api_answers_while_the_public_listener_is_full() {
 /// Waits for the last step of the gateway's start.
 fn wait_until_sigterm_is_handled(gateway: &Gateway) {
     const SIGTERM: u64 = 1 << (15 - 1);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let status = fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
@@ -245,7 +245,7 @@ async fn unacceptable_connections_are_logged_rarely_and_served_later() {
     waiting.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     assert!(waiting.read(&mut [0]).is_err(), "nothing comes");
     soft(1_024);
-    waiting.set_read_timeout(Some(PATIENCE)).unwrap();
+    waiting.set_read_timeout(Some(TIMEOUT)).unwrap();
     waiting.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     waiting.read_to_string(&mut answer).unwrap();
@@ -263,7 +263,7 @@ async fn metrics_listener_has_the_limits_of_every_listener() {
     let mut half_heads: Vec<_> = (0..3)
         .map(|_| {
             let mut stream = TcpStream::connect(listeners.metrics).unwrap();
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.set_read_timeout(Some(TIMEOUT)).unwrap();
             let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost");
             stream
         })

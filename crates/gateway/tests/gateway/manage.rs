@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::{
     admin::managed,
-    process::{Gateway, Installation, PATIENCE},
+    process::{Gateway, Installation, TIMEOUT},
 };
 
 const CLIENT: &str = "5bc2be68-7498-4853-aa64-4be0ca62934e";
@@ -50,7 +50,7 @@ fn refused(installation: &Installation, arguments: &str) -> (Option<i32>, String
 
 /// Returns the headers of the first response with the given status. A gateway follows its store with a delay.
 async fn answered(gateway: &Gateway, key: &str, status: u16) -> reqwest::header::HeaderMap {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let answer = gateway.get("/").header("x-api-key", key).send().await.unwrap();
         if answer.status() == status {
@@ -74,7 +74,7 @@ async fn key_is_managed_beside_a_running_gateway() {
     let id = made["id"].as_str().unwrap();
     let next = json(&installation, &format!("key rotate --tenant demo {id} --overlap 3600"));
     answered(&gateway, next["key"].as_str().unwrap(), 200).await;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !answered(&gateway, key, 200).await.contains_key("sunset") {
         assert!(Instant::now() < deadline, "nobody says that it ends");
     }

@@ -14,7 +14,7 @@ use sqlx::Executor;
 
 use crate::{
     identity::{Managed, outside, said},
-    process::{Installation, PATIENCE, free_address},
+    process::{Installation, TIMEOUT, free_address},
 };
 
 const MAKE_TENANT: &str = "tenant create --id acme Acme";
@@ -57,7 +57,7 @@ fn signal(pid: u32, signal: &str) {
 }
 
 fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !so() {
         assert!(Instant::now() < deadline, "{what}");
         thread::yield_now();

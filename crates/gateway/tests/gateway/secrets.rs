@@ -4,7 +4,7 @@ use std::{fs, time::Instant};
 
 use serde_json::{Value, json};
 
-use crate::process::{Gateway, Installation, PATIENCE, Service};
+use crate::process::{Gateway, Installation, Service, TIMEOUT};
 
 const APP: &str = "/v2/demo-project/apigw/instances/demo-instance/apps/14b399ac967f4115bb62c0346b4537e9";
 
@@ -23,7 +23,7 @@ fn done(installation: &Installation, arguments: &str) -> String {
 
 /// Waits until the gateway has loaded the given versions.
 fn wait_for_versions(gateway: &Gateway, versions: &str) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !gateway.log().iter().any(|line| line.contains("secrets reloaded") && line.contains(versions)) {
         assert!(Instant::now() < deadline, "{versions}: {:?}", gateway.log());
         std::thread::yield_now();
@@ -105,7 +105,7 @@ async fn unusable_secrets_are_not_loaded_and_commands_say_why() {
     }
     let file = installation.store().with_file_name("secrets.toml");
     fs::write(&file, "peppers = [").unwrap();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !gateway.log().iter().any(|line| line.contains("previous secrets stay in use")) {
         assert!(Instant::now() < deadline, "{:?}", gateway.log());
         std::thread::yield_now();

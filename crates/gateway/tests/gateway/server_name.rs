@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    process::{Installation, PATIENCE, Service, certificate, free_address},
+    process::{Installation, Service, TIMEOUT, certificate, free_address},
     serving::text,
 };
 
@@ -41,7 +41,7 @@ fn hello(server_name: Option<&[u8]>) -> Vec<u8> {
 /// message or the description of the alert.
 fn response(address: SocketAddr, server_name: Option<&[u8]>) -> (u8, u8) {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.write_all(&hello(server_name)).unwrap();
     let mut start = [0; 7];
     stream.read_exact(&mut start).unwrap();

@@ -11,7 +11,7 @@ use reqwest::{Certificate, Client, Version};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::process::{Installation, PATIENCE, Service, certificate, client, free_address, provider};
+use crate::process::{Installation, Service, TIMEOUT, certificate, client, free_address, provider};
 
 /// Returns a configuration with one listener.
 pub fn text(service: &Service, listener: &str) -> String {
@@ -34,7 +34,7 @@ async fn tls_serves_http_2_and_http_1_by_alpn() {
     provider();
     let trusting = || {
         let root = Certificate::from_pem(pem.as_bytes()).unwrap();
-        Client::builder().no_proxy().timeout(PATIENCE).tls_certs_only([root]).resolve("localhost", address)
+        Client::builder().no_proxy().timeout(TIMEOUT).tls_certs_only([root]).resolve("localhost", address)
     };
     let url = format!("https://localhost:{}/x", address.port());
     for (client, version) in [
@@ -79,7 +79,7 @@ async fn tls_handshake_needs_a_permit_and_has_a_timeout() {
     let rejected = silent.pop().unwrap().read(&mut read);
     assert!(matches!(rejected, Ok(0) | Err(_)), "there is no third place");
     for mut silent in silent {
-        silent.set_read_timeout(Some(PATIENCE)).unwrap();
+        silent.set_read_timeout(Some(TIMEOUT)).unwrap();
         assert_eq!(silent.read(&mut read).unwrap(), 0, "its time is over");
     }
     let metrics = metrics().await;
@@ -100,7 +100,7 @@ async fn plain_text_http_2_is_served_only_if_enabled() {
             address,
         );
         let gateway = installation.start();
-        let prior = Client::builder().no_proxy().timeout(PATIENCE).http2_prior_knowledge().build().unwrap();
+        let prior = Client::builder().no_proxy().timeout(TIMEOUT).http2_prior_knowledge().build().unwrap();
         let answer = prior.get(gateway.url("/")).send().await;
         assert_eq!(answer.is_ok_and(|answer| answer.version() == Version::HTTP_2), works);
         assert_eq!(client().get(gateway.url("/")).send().await.unwrap().version(), Version::HTTP_11);
@@ -117,7 +117,7 @@ async fn frequent_window_updates_get_the_complete_response() {
     let installation =
         Installation::from_text(&text(&service, &format!("address = \"{address}\"\nh2c = true")), address);
     let gateway = installation.start();
-    let builder = Client::builder().no_proxy().timeout(PATIENCE).http2_prior_knowledge();
+    let builder = Client::builder().no_proxy().timeout(TIMEOUT).http2_prior_knowledge();
     let client = builder.http2_initial_stream_window_size(1_000).build().unwrap();
     let answer = client.get(gateway.url("/")).send().await.unwrap();
     assert_eq!(answer.version(), Version::HTTP_2);
@@ -188,7 +188,7 @@ async fn sigterm_drains_requests_and_accepts_no_connections() {
     let running = tokio::spawn(gateway.get("/").send());
     arrivals.recv().await.unwrap();
     gateway.signal("-TERM");
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
     while TcpStream::connect(gateway.address).is_ok() {
         assert!(tokio::time::Instant::now() < deadline, "still listens");
         tokio::task::yield_now().await;

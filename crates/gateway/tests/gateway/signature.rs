@@ -7,7 +7,7 @@ use portcullis::signature::{Parts, Signer, format_date, hash};
 use reqwest::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
-use crate::process::{Gateway, Installation, PATIENCE, Service, client, values};
+use crate::process::{Gateway, Installation, Service, TIMEOUT, client, values};
 
 const APP: &str = "/v2/demo-project/apigw/instances/demo-instance/apps/14b399ac967f4115bb62c0346b4537e9";
 /// The path of the app in version 1 of the API.
@@ -249,7 +249,7 @@ async fn operator_manages_apps_with_signatures_of_the_cli() {
     let mut key: Value = serde_json::from_slice(&made.stdout).unwrap();
 
     // The gateway follows the store with a delay.
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while send(&gateway, "GET", APP, signed(&gateway, &key, "GET", APP, ""), "").await.0 == 401 {
         assert!(Instant::now() < deadline, "the access key is not known");
     }

@@ -18,7 +18,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A timeout against hanging tests. It is longer than any operation takes.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Returns an address that no process listens on.
 pub fn free_address() -> SocketAddr {
@@ -173,7 +173,7 @@ surface = "apig"
     }
 
     fn once_it_listens(&self, mut gateway: Gateway) -> Gateway {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !listens(self.address) {
             assert!(gateway.child.try_wait().unwrap().is_none(), "ended early: {:?}", gateway.log());
             assert!(Instant::now() < deadline, "does not listen: {:?}", gateway.log());
@@ -231,7 +231,7 @@ impl Gateway {
 
     /// Returns the line of the access log for a path, and waits until it is written.
     pub fn access(&self, path: &str) -> Value {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let lines = self.log();
             let values = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -250,7 +250,7 @@ impl Gateway {
     }
 
     pub fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
@@ -269,7 +269,7 @@ impl Gateway {
 /// Sends bytes and reads until the connection is closed.
 pub fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.write_all(bytes).unwrap();
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
@@ -286,13 +286,13 @@ impl Drop for Gateway {
 /// Creates a client with connections of its own.
 pub fn client() -> Client {
     provider();
-    Client::builder().no_proxy().timeout(PATIENCE).build().unwrap()
+    Client::builder().no_proxy().timeout(TIMEOUT).build().unwrap()
 }
 
 /// Creates a client that uses HTTP/2 by prior knowledge.
 pub fn http2_client() -> Client {
     provider();
-    Client::builder().no_proxy().timeout(PATIENCE).http2_prior_knowledge().build().unwrap()
+    Client::builder().no_proxy().timeout(TIMEOUT).http2_prior_knowledge().build().unwrap()
 }
 
 /// Installs the cryptography of rustls, once.

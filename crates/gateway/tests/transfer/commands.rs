@@ -195,7 +195,7 @@ async fn running_gateway_accepts_keys_imported_beside_it() {
     assert_eq!(output, "would import: keys 1, callers 1; nothing was changed\n");
     let (code, output, why) = run(&installation, "import-keys keys.csv --create-callers");
     assert_eq!((code, &*output), (Some(0), "imported: keys 1, callers 1\n"), "{why}");
-    let deadline = std::time::Instant::now() + crate::process::PATIENCE;
+    let deadline = std::time::Instant::now() + crate::process::TIMEOUT;
     while ask(foreign).await != 200 {
         assert!(std::time::Instant::now() < deadline, "the gateway does not follow");
     }

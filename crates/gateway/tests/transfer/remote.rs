@@ -15,7 +15,7 @@ use portcullis::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    process::{Gateway, Installation, PATIENCE, free_address},
+    process::{Gateway, Installation, TIMEOUT, free_address},
     test_registry::hex,
 };
 use portcullis_test::fixtures::{actor, tenant};
@@ -138,7 +138,7 @@ async fn cut_connection_leaves_nothing_and_frees_its_slot() {
         &file[..file.len() - 1],
     );
     cut.write_all(head.as_bytes()).unwrap();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while to.run("import all.ndjson --dry-run").0 == Some(0) {
         assert!(Instant::now() < deadline, "nobody hears of it");
     }

@@ -21,7 +21,7 @@ use portcullis::{
 const RESOURCE: &str = "admin";
 
 /// Maximum size of a request body, in bytes.
-const MOST: usize = 1024 * 1024;
+const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// Positions of the ids among the segments of a path: `/admin/v1/tenants/{tenant}/callers/{caller}`.
 const FIRST: usize = 4;
@@ -48,10 +48,10 @@ impl CallContext {
     pub(super) async fn extract(request: Request, needed: Role) -> Result<Self, ErrorResponse> {
         let (call, body) = Self::extract_head(request, needed)?;
         let refused = |why| match why {
-            BodyError::TooLong => Denial::ContentTooLarge { limit: MOST as u64 },
+            BodyError::TooLong => Denial::ContentTooLarge { limit: MAX_BODY_BYTES as u64 },
             _ => Denial::RequestTimeout,
         };
-        let content = read_body_within(body, MOST).await.map_err(|why| why.denial(refused))?;
+        let content = read_body_within(body, MAX_BODY_BYTES).await.map_err(|why| why.denial(refused))?;
         Ok(Self { content, ..call })
     }
 

@@ -15,7 +15,7 @@ const PAGE: u32 = 20;
 /// The maximum page size.
 const LARGEST: u32 = 500;
 /// The maximum length of a search text, in characters.
-const LONGEST: usize = 256;
+const MAX_TEXT_LEN: usize = 256;
 
 /// The page of a list: by number in V1, by offset in V2.
 #[derive(Deserialize, IntoParams)]
@@ -61,7 +61,7 @@ pub(super) struct AppsQuery {
 
 /// Returns `true` if a text may be searched for: at most 256 characters, none of them a control character.
 pub(super) fn is_searchable(text: &str) -> bool {
-    text.chars().count() <= LONGEST && !text.chars().any(char::is_control)
+    text.chars().count() <= MAX_TEXT_LEN && !text.chars().any(char::is_control)
 }
 
 impl PageQuery {

@@ -39,10 +39,10 @@ pub(super) const RESOURCE: &str = "api_keys";
 const PREFIX: &str = "discue_api_key";
 
 /// The maximum length of the name of a key, in characters.
-const LONGEST_NAME: usize = 64;
+const MAX_NAME_LEN: usize = 64;
 
 /// The most keys of an api client.
-const MOST: u32 = 100;
+const MAX_KEYS: u32 = 100;
 
 /// The request to create or update a key.
 #[derive(Default, Deserialize, ToSchema)]
@@ -64,7 +64,7 @@ pub(super) struct KeyRef {
 impl KeyRef {
     /// Returns the validated edit, if the calling key may grant its scopes.
     fn edit(self, own: &Scopes) -> Result<CredentialEdit, ErrorResponse> {
-        if self.name.as_deref().is_some_and(|name| !is_label(name, 1..=LONGEST_NAME)) {
+        if self.name.as_deref().is_some_and(|name| !is_label(name, 1..=MAX_NAME_LEN)) {
             return Err(unprocessable("The name must have 1 to 64 characters, none of them invisible."));
         }
         let scopes = self.scopes.map(|wanted| scopes::parse_scopes(wanted.into_iter(), own)).transpose()?;
@@ -193,7 +193,7 @@ pub(super) async fn create(
         not_after: call.identity.key.not_after(),
         ..new
     };
-    let made = surface.registry.create_credential_within(MOST, credential, &call.subscriber()).await;
+    let made = surface.registry.create_credential_within(MAX_KEYS, credential, &call.subscriber()).await;
     let made = made.map_err(|fault| surface.registry_error(fault))?;
     let document = One { api_key: key.expose(), links: surface.links(&format!("/api_keys/{}", made.id)) };
     show_at(made.revision, &document, call.pretty)
@@ -292,7 +292,7 @@ async fn keys_of(
     let filter = CredentialFilter {
         tenant: Some(tenant.clone()),
         caller: Some(caller.clone()),
-        limit: 10 * MOST,
+        limit: 10 * MAX_KEYS,
         ..CredentialFilter::default()
     };
     surface.registry.credentials(&filter).await.map_err(|fault| surface.registry_error(fault))

@@ -33,7 +33,7 @@ use portcullis::{
 };
 
 /// The most apps in one request.
-const MOST: usize = 500;
+const MAX_APPS: usize = 500;
 
 /// The request to bind a quota to apps.
 #[derive(Deserialize, ToSchema)]
@@ -71,7 +71,7 @@ pub(in crate::apig) async fn bind_quota(
     Json(BindBody { app_ids }): Json<BindBody>,
 ) -> Result<Response, ApigError> {
     let texts = app_ids.filter(|ids| !ids.is_empty()).ok_or(ApigError::Missing("app_ids"))?;
-    if texts.len() > MOST {
+    if texts.len() > MAX_APPS {
         return Err(ApigError::Invalid("app_ids"));
     }
     let actor = call.subscriber(&tenant)?;

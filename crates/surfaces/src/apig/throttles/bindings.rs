@@ -34,7 +34,7 @@ use portcullis::{
 };
 
 /// The most APIs, and the most bindings, in one request.
-const MOST: usize = 500;
+const MAX_BINDINGS: usize = 500;
 
 /// Binds a throttling policy to APIs.
 ///
@@ -54,7 +54,7 @@ pub(in crate::apig) async fn bind(
 ) -> Result<Response, ApigError> {
     let id = strategy_id.filter(|id| !id.is_empty()).ok_or(ApigError::Missing("strategy_id"))?;
     let publish_ids = publish_ids.filter(|ids| !ids.is_empty()).ok_or(ApigError::Missing("publish_ids"))?;
-    if publish_ids.len() > MOST {
+    if publish_ids.len() > MAX_BINDINGS {
         return Err(ApigError::Invalid("publish_ids"));
     }
     let actor = call.subscriber(&tenant)?;
@@ -103,7 +103,7 @@ pub(in crate::apig) async fn unbind_all(
     Json(UnbindBody { throttle_bindings }): Json<UnbindBody>,
 ) -> Result<Response, ApigError> {
     let texts = throttle_bindings.unwrap_or_default();
-    if texts.len() > MOST {
+    if texts.len() > MAX_BINDINGS {
         return Err(ApigError::Invalid("throttle_bindings"));
     }
     let all = all_throttles(&surface, &call, &tenant).await?;

@@ -31,7 +31,7 @@ use portcullis::{
 use wire::{LimitBody, Named, SpecialBody, SpecialInfo, SpecialList, SpecialsQuery, WantedSpecial, show_one};
 
 /// The most excluded apps of a throttling policy, and the most excluded users.
-const MOST: usize = 30;
+const MAX_OVERRIDES: usize = 30;
 
 /// Creates an excluded configuration: another limit for an app or a user.
 ///
@@ -65,7 +65,7 @@ fn add(throttle: &mut Throttle, special: &ThrottleOverride) -> Result<(), ApigEr
         return Err(ApigError::SpecialTaken);
     }
     let alike = |other: &&ThrottleOverride| is_app(other) == is_app(special);
-    if throttle.specials.iter().filter(alike).count() >= MOST {
+    if throttle.specials.iter().filter(alike).count() >= MAX_OVERRIDES {
         return Err(ApigError::TooMany);
     }
     throttle.specials.push(special.clone());
