@@ -32,8 +32,8 @@
 //!     model::{Actor, Pepper, Peppers, SealKey, Sealer},
 //!     clock::{Clock, SystemClock},
 //!     registry::memory::Memory,
-//!     transfer::{Export, Import, ImportJob, SecretFingerprints},
 //! };
+//! use portcullis_surfaces::transfer::{Export, Import, ImportJob, SecretFingerprints};
 //!
 //! let clock = Arc::new(SystemClock::new());
 //! let (peppers, sealer) = (Peppers::new(Pepper::new(1, &[1; 32])), Sealer::new(SealKey::new(1, &[2; 32])));
