@@ -30,8 +30,6 @@ use crate::{directory::CallerEntry, keys::Pending, media::MediaType, normalize_p
 #[derive(Debug, Default)]
 pub struct Admission {
     pub(crate) identity: Option<Identity>,
-    /// The result of a look-up of the request's key that the request waits for.
-    pub(crate) pending_key: Option<Pending>,
     pub(crate) offers: Option<(Arc<[MediaType]>, usize)>,
     pub(crate) report: Option<RateLimitReport>,
     pub(crate) credential: Option<HeaderName>,
@@ -48,14 +46,23 @@ pub struct Admission {
     pub(crate) body_limit: Option<u64>,
     /// Bytes of the body that a proxy has passed on.
     pub(crate) passed_on: u64,
-    /// SHA-256 of the body, if the body was buffered.
-    pub(crate) content: Option<Box<[u8; 32]>>,
+    /// The results that the request waited for.
+    pub(crate) awaited: Option<Box<Awaited>>,
     /// SHA-256 that the body must have, if nothing has checked it yet.
     pub(crate) verifier: Option<Box<DigestVerifier>>,
     matched_route: Option<&'static MatchedRoute>,
     pub(crate) permits: Permits,
     pub(crate) peer: Option<IpAddr>,
     pub(crate) cursor: Cursor,
+}
+
+/// The results of waits, for the policies that caused them. Boxed, because most requests wait for nothing.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Awaited {
+    /// SHA-256 of the body, if the body was buffered.
+    pub(crate) content_sha256: Option<[u8; 32]>,
+    /// The look-up of the request's key.
+    pub(crate) key: Option<Pending>,
 }
 
 /// The position of an evaluation in a chain of policies, in steps.
@@ -71,7 +78,6 @@ impl Clone for Admission {
     fn clone(&self) -> Self {
         Self {
             identity: self.identity.clone(),
-            pending_key: None,
             offers: self.offers.clone(),
             report: self.report,
             credential: self.credential.clone(),
@@ -83,7 +89,7 @@ impl Clone for Admission {
             is_strict: self.is_strict,
             body_limit: self.body_limit,
             passed_on: self.passed_on,
-            content: self.content.clone(),
+            awaited: self.awaited.clone(),
             verifier: self.verifier.clone(),
             matched_route: self.matched_route,
             permits: Permits::default(),
@@ -175,6 +181,6 @@ impl Admission {
 
     /// Sets the SHA-256 of the body, which a policy asked for ([`Stop::NeedsBody`](crate::Stop::NeedsBody)).
     pub fn set_content_sha256(&mut self, hash: [u8; 32]) {
-        self.content = Some(Box::new(hash));
+        self.awaited.get_or_insert_default().content_sha256 = Some(hash);
     }
 }

@@ -320,7 +320,7 @@ where
             Err(Stop::Deny(denial)) => {
                 let renderer = self.gate.renderer_for(&head, &admission);
                 return ResponseFuture::refused(deny(
-                    Arc::new(denial),
+                    denial,
                     admission,
                     renderer,
                     head.method == Method::HEAD,

@@ -117,7 +117,8 @@ impl Directory {
 
     /// Returns `true` if the secrets in use may not be those of the registry.
     pub fn secrets_in_doubt(&self) -> bool {
-        self.health.seal_keys.load().is_some() && self.health.fitting.load(Ordering::Acquire) != self.doubts()
+        // The cheaper check, which usually decides, is first.
+        self.health.fitting.load(Ordering::Acquire) != self.doubts() && self.health.seal_keys.load().is_some()
     }
 
     /// Notes that the secrets in use are those of the registry as it is after so many doubts.

@@ -210,29 +210,8 @@ impl KeyCache {
         self.inner.misses.clear();
     }
 
-    /// Finds a key of any form. The result of an earlier wait is in `pending`.
-    ///
-    /// # Errors
-    /// If the key is not in the cache: the future to wait for.
-    pub(crate) fn find(
-        &self,
-        presented: &str,
-        pending: &mut Option<Pending>,
-        now: Moment,
-    ) -> Result<Found, LookupFuture> {
-        if let Some(found) = pending.take().and_then(|pending| pending.get().cloned()) {
-            return Ok(found);
-        }
-        let digest = KeyDigest::from_key(presented);
-        self.get(&digest, now).ok_or_else(|| {
-            let result = Pending::default();
-            *pending = Some(result.clone());
-            self.load(digest, now, result)
-        })
-    }
-
     /// Returns the result of an earlier look-up, if it is still valid.
-    fn get(&self, digest: &KeyDigest, now: Moment) -> Option<Found> {
+    pub(crate) fn get(&self, digest: &KeyDigest, now: Moment) -> Option<Found> {
         if let Some(known) = self.inner.known.get(digest).filter(|known| now.ticks < known.until) {
             return Some(Found::Key(known.value));
         }
@@ -240,7 +219,7 @@ impl KeyCache {
     }
 
     /// Looks up a key in the store, or waits for the look-up of another request, and sets the result.
-    fn load(&self, digest: KeyDigest, now: Moment, result: Pending) -> LookupFuture {
+    pub(crate) fn load(&self, digest: KeyDigest, now: Moment, result: Pending) -> LookupFuture {
         let inner = self.inner.clone();
         Box::pin(async move {
             let _ = result.set(inner.load(digest, now).await);

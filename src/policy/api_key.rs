@@ -11,7 +11,7 @@ use crate::{
     clock::Moment,
     denial::{Forbidden, Unauthenticated},
     directory::{Directory, KeyEntry},
-    keys::{Found, KeyLookup, Lookup},
+    keys::{Found, KeyCache, KeyDigest, KeyLookup, Lookup, Pending},
     model::{self, AppCode, CredentialKind, Status},
 };
 
@@ -318,12 +318,25 @@ impl ApiKey {
     fn authenticate(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let (source, presented) = self.find_credential(head)?;
         let codes = source.is_of_codes();
-        let found = if codes {
-            let code = AppCode::parse(presented)
-                .map_err(|_| self.invalid_credential(head, Unauthenticated::Malformed))?;
-            self.find_app_code(code)
-        } else {
-            self.find_key(presented, head, admission)?
+        let found = match &self.keys {
+            Lookup::Directory(directory) if codes => {
+                let code = AppCode::parse(presented)
+                    .map_err(|_| self.invalid_credential(head, Unauthenticated::Malformed))?;
+                directory.find(code)
+            }
+            Lookup::Directory(directory) => match model::GeneratedKey::parse(presented) {
+                Ok(key) => directory.find(key),
+                // The text may be an imported key of another gateway.
+                Err(_) if has_key_length(presented) && directory.has_by_sha256() => {
+                    directory.find_by_sha256(presented)
+                }
+                Err(_) => return Err(self.invalid_credential(head, Unauthenticated::Malformed).into()),
+            },
+            _ if !has_key_length(presented) => {
+                return Err(self.invalid_credential(head, Unauthenticated::Malformed).into());
+            }
+            Lookup::List(list) => list.find(presented),
+            Lookup::Cache(cache) => find_in_cache(cache, presented, head, admission)?,
         };
         let Some(key) = found.filter(|key| matches!(key.kind(), CredentialKind::AppCode(_)) == codes) else {
             return Err(self.unknown_credential(head).into());
@@ -336,42 +349,36 @@ impl ApiKey {
         admission.set_identity(Identity { key });
         Ok(())
     }
+}
 
-    /// Finds an `AppCode`, which only a directory contains.
-    fn find_app_code(&self, code: &str) -> Option<Arc<KeyEntry>> {
-        match &self.keys {
-            Lookup::Directory(directory) => directory.find(code),
-            Lookup::List(_) | Lookup::Cache(_) => None,
-        }
+fn has_key_length(presented: &str) -> bool {
+    (1..=MAX_KEY_LEN).contains(&presented.len())
+}
+
+fn find_in_cache(
+    cache: &KeyCache,
+    presented: &str,
+    head: Head<'_>,
+    admission: &mut Admission,
+) -> Result<Option<Arc<KeyEntry>>, Stop> {
+    if let Some(found) = admission.awaited.as_mut().and_then(|awaited| awaited.key.take()?.get().cloned()) {
+        return answer(found);
     }
+    let digest = KeyDigest::from_key(presented);
+    if let Some(found) = cache.get(&digest, head.now) {
+        return answer(found);
+    }
+    let pending = Pending::default();
+    admission.awaited.get_or_insert_default().key = Some(pending.clone());
+    Err(Stop::Wait(cache.load(digest, head.now, pending)))
+}
 
-    fn find_key(
-        &self,
-        presented: &str,
-        head: Head<'_>,
-        admission: &mut Admission,
-    ) -> Result<Option<Arc<KeyEntry>>, Stop> {
-        let has_length = (1..=MAX_KEY_LEN).contains(&presented.len());
-        match &self.keys {
-            Lookup::Directory(directory) => match model::GeneratedKey::parse(presented) {
-                Ok(key) => Ok(directory.find(key)),
-                // The text may be an imported key of another gateway.
-                Err(_) if has_length && directory.has_by_sha256() => Ok(directory.find_by_sha256(presented)),
-                Err(_) => Err(self.invalid_credential(head, Unauthenticated::Malformed).into()),
-            },
-            Lookup::List(_) | Lookup::Cache(_) if !has_length => {
-                Err(self.invalid_credential(head, Unauthenticated::Malformed).into())
-            }
-            Lookup::List(list) => Ok(list.find(presented)),
-            Lookup::Cache(cache) => match cache.find(presented, &mut admission.pending_key, head.now) {
-                Ok(Found::Key(key)) => Ok(Some(key)),
-                Ok(Found::Unknown) => Ok(None),
-                Ok(Found::Fault) => {
-                    Err(Denial::unavailable("The key cannot be checked at the moment.", 1).into())
-                }
-                Err(wait) => Err(Stop::Wait(wait)),
-            },
-        }
+/// Returns the key, if it is known.
+fn answer(found: Found) -> Result<Option<Arc<KeyEntry>>, Stop> {
+    match found {
+        Found::Key(key) => Ok(Some(key)),
+        Found::Unknown => Ok(None),
+        Found::Fault => Err(Denial::unavailable("The key cannot be checked at the moment.", 1).into()),
     }
 }
 

@@ -295,8 +295,8 @@ impl Signature {
             return Err(self.reject(SignatureError::UnsignedContent).into());
         }
         // The SHA-256 of the body, if it is known.
-        let content = match &admission.content {
-            Some(hash) => Some(**hash),
+        let content = match admission.awaited.as_ref().and_then(|awaited| awaited.content_sha256) {
+            Some(hash) => Some(hash),
             None => (!head.content).then(|| Sha256::digest(b"").into()),
         };
         let hash = content.as_ref().map(Hex::encode);

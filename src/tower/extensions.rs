@@ -1,6 +1,6 @@
 //! The extensions of requests and responses that layers and servers exchange.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use http::Extensions;
 
@@ -32,10 +32,10 @@ impl PeerAddr {
 /// }
 /// ```
 #[derive(Debug, Clone)]
-pub struct Denied(Arc<Denial>);
+pub struct Denied(Denial);
 
 impl Denied {
-    pub(super) fn new(denial: Arc<Denial>) -> Self {
+    pub(super) fn new(denial: Denial) -> Self {
         Self(denial)
     }
 
@@ -48,7 +48,7 @@ impl Denied {
 
 /// Response extension of a denial by a handler, which the innermost layer renders.
 #[derive(Debug, Clone)]
-pub(super) struct Unrendered(pub(super) Arc<Denial>);
+pub(super) struct Unrendered(pub(super) Denial);
 
 /// Response extension for responses that no service produced, such as a proxy's 502. The layers that admitted the
 /// request refund their permits, so that the request counts towards no limit.

@@ -1,6 +1,6 @@
 //! Extractors for axum handlers.
 
-use std::{convert::Infallible, marker::PhantomData, sync::Arc};
+use std::{convert::Infallible, marker::PhantomData};
 
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
@@ -31,7 +31,7 @@ use crate::{
 impl IntoResponse for Denial {
     fn into_response(self) -> Response {
         let mut response = problem::render(&self, &Problem, &Admission::default()).map(Into::into);
-        response.extensions_mut().insert(Unrendered(Arc::new(self)));
+        response.extensions_mut().insert(Unrendered(self));
         response
     }
 }

@@ -133,7 +133,7 @@ where
         admission.refund();
         let head = self.gate.head(&self.request, self.has_content);
         let renderer = self.gate.renderer_for(&head, &admission);
-        let response = deny(Arc::new(denial), admission, renderer, head.method == Method::HEAD);
+        let response = deny(denial, admission, renderer, head.method == Method::HEAD);
         State::Refused { response: Some(response) }
     }
 }
@@ -213,7 +213,7 @@ where
 
     fn refuse(denial: Denial, head: bool, mut admission: Admission, gate: &Gate<P>) -> Self {
         admission.refund();
-        Self::Refused { response: Some(deny(Arc::new(denial), admission, &*gate.renderer, head)) }
+        Self::Refused { response: Some(deny(denial, admission, &*gate.renderer, head)) }
     }
 }
 
@@ -241,7 +241,7 @@ where
                         admission.report = None;
                         let denial = Denial::ContentTooLarge { limit: bound.limit() };
                         let admission = std::mem::take(admission);
-                        let response = deny(Arc::new(denial), admission, &*gate.renderer, *head);
+                        let response = deny(denial, admission, &*gate.renderer, *head);
                         return Poll::Ready(Ok(response.map(ResponseBody::refusal)));
                     }
                     let mut response = outcome?;

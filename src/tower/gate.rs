@@ -60,7 +60,7 @@ impl<P: Policy> Gate<P> {
 /// Returns the response of a denial. For `HEAD` it has the length of the body, but no body (RFC 9110, section
 /// 9.3.2).
 pub(super) fn deny(
-    denial: Arc<Denial>,
+    denial: Denial,
     admission: Admission,
     renderer: &dyn RenderDenial,
     is_head: bool,

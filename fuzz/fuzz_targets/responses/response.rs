@@ -109,11 +109,7 @@ fn body(response: &mut Response, bytes: &[u8], to_head: bool, reading: Reading) 
 fn chunks(response: &mut Response, bytes: &[u8], reading: Reading) -> Result<usize, Wrong> {
     let mut at = 0;
     loop {
-        let Some((size, len)) = line(&bytes[at..], reading)? else { return Ok(bytes.len()) };
-        let size = match reading {
-            Reading::Strict => size,
-            Reading::Lenient => size.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii(),
-        };
+        let Some((size, len)) = size_line(&bytes[at..], reading)? else { return Ok(bytes.len()) };
         let size = str::from_utf8(size).ok().filter(|size| size.bytes().all(|byte| byte.is_ascii_hexdigit()));
         let size = size.and_then(|size| usize::from_str_radix(size, 16).ok()).ok_or("a chunk's size")?;
         at += len;
@@ -142,6 +138,20 @@ fn chunks(response: &mut Response, bytes: &[u8], reading: Reading) -> Result<usi
             return Err("a header of the head among the trailers");
         }
     }
+}
+
+/// Returns the size of a chunk as text, and the length of its line. The gateway forwards no extensions, so they may
+/// contain any bytes but a line ending.
+fn size_line(bytes: &[u8], reading: Reading) -> Result<Option<(&[u8], usize)>, Wrong> {
+    let end = bytes.iter().position(|byte| *byte == b'\n');
+    let extension = bytes.iter().position(|byte| *byte == b';').filter(|at| end.is_some_and(|end| *at < end));
+    let (Some(end), Some(extension), Reading::Lenient) = (end, extension, reading) else {
+        return Ok(line(bytes, reading)?.map(|(size, len)| (size.trim_ascii(), len)));
+    };
+    if bytes[extension..end].iter().position(|byte| *byte == b'\r') != Some(end - extension - 1) {
+        return Err("the end of a chunk's extension");
+    }
+    Ok(Some((bytes[..extension].trim_ascii(), end + 1)))
 }
 
 /// Returns the bytes up to the first line ending, and their length with it.
