@@ -96,7 +96,7 @@ impl ApiKey {
     /// Creates a policy with the sources `X-API-KEY`, `Authorization: Bearer` and `Authorization: ApiKey`.
     ///
     /// The keys are in a list ([`Keys`](crate::keys::Keys)), in a table of the application
-    /// ([`KeyCache`](crate::keys::KeyCache)), or in the [`Directory`] of a registry.
+    /// ([`KeyCache`]), or in the [`Directory`] of a registry.
     #[must_use]
     pub fn new(keys: impl Into<KeyLookup>) -> Self {
         let sources =
