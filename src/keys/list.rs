@@ -159,3 +159,25 @@ impl KeyList {
         self.keys.get(KeyDigest::from_key(presented).as_bytes()).cloned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_of_the_environment_are_parsed_or_rejected() {
+        let callers = |text: &str| {
+            let keys = Keys::from_pairs("KEYS", text)?;
+            let mut callers: Vec<_> = keys.callers.into_keys().collect();
+            callers.sort();
+            Ok::<_, KeyError>(callers.join(" "))
+        };
+        let key = "0123456789abcdef";
+        assert_eq!(callers(&format!(" shop={key},\n partner = {key}== ,")), Ok("partner shop".into()));
+        for (text, at) in [("", 1), (",", 1), ("shop", 1), (&format!("shop={key},,b={key}"), 2)] {
+            assert_eq!(callers(text), Err(KeyError::Pair { name: "KEYS".into(), at }), "{text:?}");
+        }
+        assert_eq!(callers("shop="), Err(KeyError::Secret { caller: "shop".into() }));
+        assert!(matches!(Keys::from_env("PORTCULLIS_NOT_SET"), Err(KeyError::Environment { .. })));
+    }
+}

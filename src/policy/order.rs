@@ -42,28 +42,28 @@ impl ChainOrder {
     /// # Errors
     /// [`Misplaced`] if a policy that decides about the caller precedes those that identify it.
     pub fn check(policy: &(impl Policy + ?Sized)) -> Result<(), Misplaced> {
-        let mut order = Self::default();
-        policy.check_order(&mut order);
-        order.misplaced.map_or(Ok(()), Err)
+        Self::collect(policy).misplaced.map_or(Ok(()), Err)
     }
 
     /// Returns the name of the first policy that needs the request body ([`needs_content`](Self::needs_content)).
     pub fn content_policy(policy: &(impl Policy + ?Sized)) -> Option<&'static str> {
-        let mut order = Self::default();
-        policy.check_order(&mut order);
-        order.content
+        Self::collect(policy).content
     }
 
     /// Returns `true` if the chain has a policy that rejects ambiguous HTTP
     /// ([`checks_ambiguity`](Self::checks_ambiguity)).
     pub fn checks_http(policy: &(impl Policy + ?Sized)) -> bool {
-        let mut order = Self::default();
-        policy.check_order(&mut order);
-        order.is_strict
+        Self::collect(policy).is_strict
     }
 
-    /// Reports that the policy of this name needs the request body ([`Stop::NeedsBody`](super::Stop::NeedsBody)). Faces
-    /// that cannot provide it reject the chain.
+    fn collect(policy: &(impl Policy + ?Sized)) -> Self {
+        let mut order = Self::default();
+        policy.check_order(&mut order);
+        order
+    }
+
+    /// Reports that the policy of this name needs the request body ([`Stop::NeedsBody`](super::Stop::NeedsBody)). A Tower
+    /// layer that passes bodies through rejects the chain.
     pub fn needs_content(&mut self, policy: &'static str) {
         self.content.get_or_insert(policy);
     }

@@ -19,7 +19,8 @@ impl PeerAddr {
     }
 }
 
-/// Response extension of denials, for logs and metrics in outer layers. Outer layers of policies refund their permits.
+/// Response extension of denials, for logs and metrics in outer layers. Outer layers of policies refund their permits,
+/// unless a handler denied the request: the service has worked for it.
 ///
 /// ```
 /// use http::Response;
@@ -32,17 +33,30 @@ impl PeerAddr {
 /// }
 /// ```
 #[derive(Debug, Clone)]
-pub struct Denied(Denial);
+pub struct Denied {
+    denial: Denial,
+    by_handler: bool,
+}
 
 impl Denied {
     pub(super) fn new(denial: Denial) -> Self {
-        Self(denial)
+        Self { denial, by_handler: false }
+    }
+
+    pub(super) fn set_by_handler(&mut self) {
+        self.by_handler = true;
+    }
+
+    /// Returns `true` if a handler denied the request, and not a policy. Such a request counts towards the limits.
+    #[must_use]
+    pub fn is_by_handler(&self) -> bool {
+        self.by_handler
     }
 
     /// Returns the denial.
     #[must_use]
     pub fn denial(&self) -> &Denial {
-        &self.0
+        &self.denial
     }
 }
 

@@ -19,7 +19,8 @@ use crate::{
 };
 
 /// A handler may return a denial as its error. The [layer](super::PortcullisLayer) around the handler renders it like
-/// those of its policies, and refunds the request's permits. Without a layer, it is a problem (RFC 9457).
+/// those of its policies. Unlike those, the request counts towards the limits. Without a layer, it is a problem (RFC
+/// 9457).
 ///
 /// ```
 /// use portcullis::{Caller, Denial, model::Access};

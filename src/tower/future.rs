@@ -246,17 +246,17 @@ where
                     }
                     let mut response = outcome?;
                     if let Some(Unrendered(denial)) = response.extensions_mut().remove() {
-                        // A handler denied the request.
-                        if let Some(served) = served.take() {
-                            served.refund(gate.clock.now());
-                        }
-                        admission.report = None;
+                        // A handler denied the request. It counts: otherwise a caller could try ids without limit.
                         let admission = std::mem::take(admission);
-                        let response = deny(denial, admission, &*gate.renderer, *head);
+                        let mut response = deny(denial, admission, &*gate.renderer, *head);
+                        if let Some(denied) = response.extensions_mut().get_mut::<Denied>() {
+                            denied.set_by_handler();
+                        }
                         return Poll::Ready(Ok(response.map(ResponseBody::refusal)));
                     }
                     let extensions = response.extensions();
-                    if extensions.get::<Denied>().is_some() || extensions.get::<Unserved>().is_some() {
+                    let is_denied = extensions.get::<Denied>().is_some_and(|denied| !denied.is_by_handler());
+                    if is_denied || extensions.get::<Unserved>().is_some() {
                         if let Some(served) = served.take() {
                             served.refund(gate.clock.now());
                         }

@@ -124,28 +124,29 @@ async fn handler_without_a_layer_is_500() {
     }
 }
 
-/// A denial by a handler looks like one by a policy, and does not count towards the limits.
+/// A denial by a handler looks like one by a policy, but counts towards the limits, also those of an outer layer.
 #[tokio::test]
-async fn denial_by_a_handler_is_rendered_and_refunded() {
+async fn denial_by_a_handler_is_rendered_and_counts() {
     let render = |denial: &Denial| {
         RenderedDenial::new(HeaderValue::from_static("text/plain"), format!("denied: {}", denial.code()))
     };
     let policies = (ApiKey::new(keys()), RateLimit::new());
-    let app = routes().layer(PortcullisLayer::new(policies).denial_renderer(render));
-    for _ in 0..3 {
-        let response = send(&app, "GET", "/write", READER).await;
-        assert_eq!(
-            (response.status().as_u16(), &response.headers()["content-type"]),
-            (403, &HeaderValue::from_static("text/plain"))
-        );
-        let denied = response.extensions().get::<Denied>().unwrap().denial().clone();
-        assert!(matches!(denied, Denial::Forbidden(_)), "{denied:?}");
-        assert_eq!(text(response).await, "denied: insufficient-scope");
-        assert_eq!(text(send(&app, "GET", "/missing", READER).await).await, "denied: not-found");
-    }
-    let served = send(&app, "GET", "/describe", READER).await;
-    assert_eq!(served.headers()["ratelimit"], "\"day\";r=1;t=43200");
-    assert_eq!(send(&app, "HEAD", "/missing", READER).await.status(), 404);
-    assert_eq!(text(send(&app, "HEAD", "/missing", READER).await).await, "");
+    let inner = PortcullisLayer::new(()).denial_renderer(render);
+    let app = routes().layer(inner).layer(PortcullisLayer::new(policies).denial_renderer(render));
+    let response = send(&app, "GET", "/write", READER).await;
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["content-type"]),
+        (403, &HeaderValue::from_static("text/plain"))
+    );
+    assert_eq!(response.headers()["ratelimit"], "\"day\";r=1;t=43200");
+    let denied = response.extensions().get::<Denied>().unwrap().clone();
+    assert!(matches!(denied.denial(), Denial::Forbidden(_)) && denied.is_by_handler(), "{denied:?}");
+    assert_eq!(text(response).await, "denied: insufficient-scope");
+    let missing = send(&app, "HEAD", "/missing", READER).await;
+    assert_eq!(missing.status(), 404);
+    assert_eq!(text(missing).await, "");
+    let limited = send(&app, "GET", "/missing", READER).await;
+    assert_eq!(limited.status(), 429);
+    assert!(!limited.extensions().get::<Denied>().unwrap().is_by_handler());
     assert_eq!(text(send(&app, "GET", "/write", SHOP).await).await, "written by shop");
 }
