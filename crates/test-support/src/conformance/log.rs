@@ -275,7 +275,7 @@ async fn snapshot_lists_referenced_entities_first(registry: Arc<dyn Registry>, _
 }
 
 async fn snapshot_amid_changes_is_consistent(registry: Arc<dyn Registry>, _: Arc<ManualClock>) {
-    let writing = tokio::spawn({
+    let mut writing = tokio::spawn({
         let registry = registry.clone();
         async move {
             for round in 0..15 {
@@ -283,16 +283,17 @@ async fn snapshot_amid_changes_is_consistent(registry: Arc<dyn Registry>, _: Arc
             }
         }
     });
-    let mut snapshots = vec![registry.snapshot().await.unwrap()];
-    while !writing.is_finished() {
+    let mut snapshots = Vec::new();
+    loop {
         let snapshot = within(registry.snapshot()).await.unwrap();
-        // One for each change: how many are taken depends on how fast the changes are written.
-        if snapshots.last().is_none_or(|last| last.seq < snapshot.seq) {
-            snapshots.push(snapshot);
+        let seq = snapshot.seq;
+        snapshots.push(snapshot);
+        // Each begins right after a change, while the next change is written.
+        tokio::select! {
+            () = registry.wait_for_change(seq) => {}
+            result = &mut writing => break result.unwrap(),
         }
-        tokio::task::yield_now().await;
     }
-    writing.await.unwrap();
     let log = log(&*registry).await;
     for snapshot in snapshots {
         let before = usize::try_from(snapshot.seq).unwrap();
