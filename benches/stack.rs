@@ -5,18 +5,21 @@
 //! key's SHA-256 in a set behind a lock, and `tower_governor` with a limiter for each key. Theirs deny with a body of
 //! a few words, ours with a problem. `hit`: a known caller within its limits; `miss`: an unknown key (401); `refuse`:
 //! a caller whose limit is used up (429). The requests alternate between callers in an order that no prefetcher
-//! predicts, and are created beforehand.
+//! predicts, and are created beforehand. As behind axum's server, they carry the client's address among their
+//! extensions, and the service responds with a content type.
 //!
 //! With two threads, both send requests of all callers; the time is that of one request on the slower thread.
 //!
 //! Does not measure: servers, sockets, bodies, waiting. Ours works without its checks for ambiguous HTTP and for bodies,
-//! which theirs do not have; it adds `RateLimit` and `RateLimit-Policy` and puts an admission into the extensions of the
-//! request, and theirs do neither. `cargo bench` fills a million keys twice, which takes a minute.
+//! and without `RateLimit` and `RateLimit-Policy`, which theirs do not have; it puts an admission into the extensions of
+//! the request, and adds `Cache-Control: private`, and theirs do neither. `defaults` is ours with all of that. `layer`
+//! is ours without policies. `cargo bench` fills a million keys twice, which takes a minute.
 
 use std::{
     collections::HashSet,
     convert::Infallible,
     future::{Future, Ready, ready},
+    net::SocketAddr,
     pin::pin,
     sync::{Arc, RwLock},
     task::{Context, Poll, Waker},
@@ -24,14 +27,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::body::Body;
+use axum::{body::Body, extract::ConnectInfo};
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use governor::middleware::NoOpMiddleware;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Empty;
 use portcullis::{
-    policy::{ApiKey, RateLimit},
+    policy::{ApiKey, RateLimit, RateLimitFields},
     tower::PortcullisLayer,
 };
 use portcullis_test::directory::DirectoryFixture;
@@ -51,7 +54,7 @@ type BenchRequest = Request<Empty<Bytes>>;
 #[derive(Clone)]
 struct Inner;
 
-impl Service<BenchRequest> for Inner {
+impl<B> Service<Request<B>> for Inner {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Ready<Result<Self::Response, Infallible>>;
@@ -60,8 +63,10 @@ impl Service<BenchRequest> for Inner {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: BenchRequest) -> Self::Future {
-        ready(Ok(Response::default()))
+    fn call(&mut self, _: Request<B>) -> Self::Future {
+        let mut response = Response::new(Body::empty());
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        ready(Ok(response))
     }
 }
 
@@ -129,7 +134,8 @@ fn request(key: &str) -> BenchRequest {
         .header("accept", "application/json")
         .header("content-type", "application/json")
         .header("x-request-id", "0f3d6a52-7c1e-4d55-9a30-3c1f7d1f6f11")
-        .header("x-api-key", key);
+        .header("x-api-key", key)
+        .extension(ConnectInfo(SocketAddr::from(([192, 0, 2, 7], 50_000))));
     request.body(Empty::new()).expect("a valid request")
 }
 
@@ -179,8 +185,12 @@ fn compare(criterion: &mut Criterion) {
     for size in sizes {
         let world = DirectoryFixture::new();
         let Keys { known, unknown, spent } = keys(&world, *size);
-        let chain = (ApiKey::new(world.directory.clone()), RateLimit::new());
-        let ours = PortcullisLayer::new(chain).without_strict_http().pass_through().layer(Inner);
+        let without = RateLimitFields { ietf_draft_10: false, x_ratelimit: false };
+        let chain = |limit: RateLimit| (ApiKey::new(world.directory.clone()), limit);
+        let plain = PortcullisLayer::new(chain(RateLimit::new().fields(without)));
+        let ours = plain.without_strict_http().pass_through().layer(Inner);
+        let defaults = PortcullisLayer::new(chain(RateLimit::new())).layer(Inner);
+        let layer = PortcullisLayer::new(()).without_strict_http().pass_through().layer(Inner);
         let digests = known.iter().chain(&spent).map(|key| Sha256::digest(key.as_bytes()).into()).collect();
         let auth = ValidateRequestHeaderLayer::custom(KnownKeys(Arc::new(RwLock::new(digests))));
         let limited = |config| auth.layer(GovernorLayer::new(config).layer(Inner));
@@ -197,6 +207,8 @@ fn compare(criterion: &mut Criterion) {
             };
             case("bare", &|rounds| timed(&Inner, &known, threads, rounds));
             case("hit: ours", &|rounds| timed(&ours, &known, threads, rounds));
+            case("hit: defaults", &|rounds| timed(&defaults, &known, threads, rounds));
+            case("layer", &|rounds| timed(&layer, &known, threads, rounds));
             case("hit: theirs", &|rounds| timed(&theirs, &known, threads, rounds));
             case("miss: ours", &|rounds| timed(&ours, &unknown, threads, rounds));
             case("miss: theirs", &|rounds| timed(&theirs, &unknown, threads, rounds));
