@@ -7,6 +7,7 @@ mod identity;
 mod matched_route;
 mod path;
 mod permit;
+mod response_info;
 mod upstream;
 
 pub use content_digest::{DigestMismatch, DigestVerifier};
@@ -16,10 +17,11 @@ pub use identity::Identity;
 pub use matched_route::MatchedRoute;
 pub(crate) use permit::Permit;
 pub use permit::{Committed, Permits};
+pub(crate) use response_info::ResponseInfo;
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderName, Uri};
+use http::Uri;
 
 use crate::{directory::CallerEntry, keys::Pending, media::MediaType, normalize_path::PathRules};
 
@@ -29,11 +31,9 @@ use crate::{directory::CallerEntry, keys::Pending, media::MediaType, normalize_p
 /// original.
 #[derive(Debug, Default)]
 pub struct Admission {
-    pub(crate) identity: Option<Identity>,
+    /// The part that the response needs, too.
+    pub(crate) response: ResponseInfo,
     pub(crate) offers: Option<(Arc<[MediaType]>, usize)>,
-    pub(crate) report: Option<RateLimitReport>,
-    pub(crate) credential: Option<HeaderName>,
-    pub(crate) varies: bool,
     /// Boxed, because it is rare and large.
     pub(crate) target: Option<Box<Uri>>,
     pub(crate) path_violations: PathRules,
@@ -77,11 +77,8 @@ pub(crate) struct Cursor {
 impl Clone for Admission {
     fn clone(&self) -> Self {
         Self {
-            identity: self.identity.clone(),
+            response: self.response.clone(),
             offers: self.offers.clone(),
-            report: self.report,
-            credential: self.credential.clone(),
-            varies: self.varies,
             target: self.target.clone(),
             path_violations: self.path_violations,
             path: self.path.clone(),
@@ -105,13 +102,13 @@ impl Admission {
         self.cursor.passed = 0;
         self.permits.refund();
         // A refunded permit is not reported as spent.
-        self.report.take_if(|report| !report.reading.is_denial());
+        self.response.report.take_if(|report| !report.reading.is_denial());
     }
 
     /// Returns the caller and its credential, if a policy recognised them.
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
-        self.identity.as_ref()
+        self.response.identity.as_ref()
     }
 
     /// Returns the client's address, if the face knew it.
@@ -123,7 +120,7 @@ impl Admission {
     /// Returns the caller, if a policy recognised one.
     #[must_use]
     pub fn caller(&self) -> Option<&CallerEntry> {
-        self.identity.as_ref().map(Identity::caller)
+        self.identity().map(Identity::caller)
     }
 
     /// Returns the media type for the response, if [`Accept`](crate::policy::Accept) negotiated one.
@@ -157,8 +154,8 @@ impl Admission {
 
     /// Sets the identity. A report about the limits of an earlier identity is dropped.
     pub(crate) fn set_identity(&mut self, identity: Identity) {
-        self.report = None;
-        self.identity = Some(identity);
+        self.response.report = None;
+        self.response.identity = Some(identity);
     }
 
     /// Takes the permits out of the admission, to be held while the request is served.

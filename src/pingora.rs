@@ -209,7 +209,7 @@ impl<P: Policy> PingoraGate<P> {
         if let Some(target) = &admission.target {
             request.set_uri(Uri::clone(target));
         }
-        if let Some(name) = &admission.credential {
+        if let Some(name) = &admission.response.credential {
             request.remove_header(name);
         }
         if let Some(field) = &self.caller_id_header {

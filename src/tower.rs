@@ -30,10 +30,10 @@
 //! # Nested layers
 //!
 //! An inner layer continues with the [`Admission`] of the outer one, which is among the request's extensions; if the
-//! inner layer denies the request, the outer layer refunds its permits. Denials carry [`Denied`] and the innermost
-//! admission among their extensions, for logs in outer layers; other responses after
-//! [`PortcullisLayer::expose_admission`]. If a layer has policies that decide about a
-//! caller, and an outer layer recognises the caller, build it with [`PortcullisLayer::inner`].
+//! inner layer denies the request, the outer layer refunds its permits. Denials carry [`Denied`] among their extensions,
+//! for logs in outer layers, and all responses the innermost admission after [`PortcullisLayer::expose_admission`]. If a
+//! layer has policies that decide about a caller, and an outer layer recognises the caller, build it with
+//! [`PortcullisLayer::inner`].
 //!
 //! # Order beside other layers
 //!
@@ -77,7 +77,7 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use self::gate::{FindOriginal, Gate, deny};
+use self::gate::{FindOriginal, Gate};
 use crate::{
     Admission, Head, Policy, Stop,
     clock::{Clock, SystemClock},
@@ -214,7 +214,6 @@ impl<P: Policy, C> PortcullisLayer<P, C> {
     }
 
     /// Adds the [`Admission`] to the extensions of all responses, for logs in outer layers; the innermost layer's remains.
-    /// Without this, only denials carry it.
     #[must_use]
     pub fn expose_admission(self) -> Self {
         self.with(|gate| gate.exposes_admission = true)
@@ -313,24 +312,24 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let mut admission = request.extensions_mut().remove::<Admission>().unwrap_or_default();
-        let head = self.gate.head(&request, !request.body().is_end_stream());
+        // The policies change the admission in place while they read the head: moves of it cost more than most policies.
+        let mut extensions = std::mem::take(request.extensions_mut());
+        let origin = self.gate.origin(&extensions, request.uri());
+        let head = self.gate.head(&request, &origin, !request.body().is_end_stream());
+        let admission = extensions.get_or_insert_default::<Admission>();
         let stop = match admission.evaluate(&self.gate.chain, head) {
-            Ok(()) => return ResponseFuture::serve(&mut self.inner, request, admission, self.gate.clone()),
+            Ok(()) => return ResponseFuture::serve(&mut self.inner, request, extensions, self.gate.clone()),
             Err(Stop::Deny(denial)) => {
-                let renderer = self.gate.renderer_for(&head, &admission);
-                return ResponseFuture::refused(deny(
-                    denial,
-                    admission,
-                    renderer,
-                    head.method == Method::HEAD,
-                ));
+                let renderer = self.gate.renderer_for(&head, admission);
+                let is_head = head.method == Method::HEAD;
+                return ResponseFuture::refused(self.gate.deny(denial, admission, renderer, is_head));
             }
             Err(stop) => stop,
         };
         // The service that was polled ready moves into the future; its clone stays here.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
-        ResponseFuture::waiting(stop, request, admission, ready, self.gate.clone())
+        *request.extensions_mut() = extensions;
+        ResponseFuture::waiting(stop, request, origin, ready, self.gate.clone())
     }
 }

@@ -2,23 +2,22 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::Admission;
+use super::ResponseInfo;
 
 static PRIVATE: HeaderValue = HeaderValue::from_static("private");
 
-impl Admission {
+impl ResponseInfo {
     /// Prevents shared caches from serving the response of one caller to another.
     ///
     /// Shared caches do not store responses to requests with `Authorization` (RFC 9111, section 3.5), but they know
     /// no other header for a credential. An upstream that does not see the credential may set a freshness lifetime,
     /// as if all callers got the same response: such a response varies by the header of the credential.
     pub(super) fn restrict_caching(&self, headers: &mut HeaderMap) {
-        let is_decided = decides_caching(headers);
+        let Caching { is_decided, is_targeted } = Caching::from_headers(headers);
         if !is_decided {
             headers.append(header::CACHE_CONTROL, PRIVATE.clone());
         }
         let is_shared = is_decided && !is_unshared(headers);
-        let is_targeted = headers.keys().any(is_targeted_caching);
         if let Some(name) = &self.credential
             && (is_targeted || is_shared && *name != header::AUTHORIZATION)
         {
@@ -27,8 +26,34 @@ impl Admission {
     }
 }
 
-/// Returns `true` if the upstream's headers determine how long, or for whom, the response may be stored.
-fn decides_caching(headers: &HeaderMap) -> bool {
+/// The statements of a response about its caching.
+#[derive(Default)]
+struct Caching {
+    /// Whether headers determine how long, or for whom, the response may be stored.
+    is_decided: bool,
+    /// Whether headers replace `Cache-Control` for one kind of cache (RFC 9213).
+    is_targeted: bool,
+}
+
+impl Caching {
+    /// Reads all headers once: look-ups of several names take longer.
+    fn from_headers(headers: &HeaderMap) -> Self {
+        let mut caching = Self::default();
+        for (name, value) in headers {
+            if *name == header::CACHE_CONTROL {
+                caching.is_decided |= value.to_str().is_ok_and(decides_caching);
+            } else if *name == header::EXPIRES {
+                caching.is_decided = true;
+            } else {
+                caching.is_targeted |= is_targeted_caching(name);
+            }
+        }
+        caching
+    }
+}
+
+/// Returns `true` if a value of `Cache-Control` determines how long, or for whom, the response may be stored.
+fn decides_caching(value: &str) -> bool {
     const DECIDING: [&str; 8] = [
         "public",
         "private",
@@ -39,15 +64,10 @@ fn decides_caching(headers: &HeaderMap) -> bool {
         "must-revalidate",
         "proxy-revalidate",
     ];
-    let mut directives =
-        headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
-    headers.contains_key(header::EXPIRES)
-        || directives.any(|value| {
-            value.split(',').any(|directive| {
-                let name = directive.split('=').next().unwrap_or_default().trim();
-                DECIDING.iter().any(|deciding| name.eq_ignore_ascii_case(deciding))
-            })
-        })
+    value.split(',').any(|directive| {
+        let name = directive.split('=').next().unwrap_or_default().trim();
+        DECIDING.iter().any(|deciding| name.eq_ignore_ascii_case(deciding))
+    })
 }
 
 /// Returns `true` for headers that replace `Cache-Control` for one kind of cache (RFC 9213).
@@ -79,11 +99,13 @@ pub(super) fn vary(headers: &mut HeaderMap, name: &HeaderValue) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Admission;
 
     #[test]
     fn vary_is_written_once() {
         let mut headers = HeaderMap::new();
-        let admission = Admission { varies: true, ..Admission::default() };
+        let mut admission = Admission::default();
+        admission.response.varies = true;
         headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
         admission.add_response_headers(&mut headers);
         admission.add_response_headers(&mut headers);

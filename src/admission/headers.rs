@@ -5,7 +5,7 @@ use std::fmt::Write;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::{Timestamp, fmt::rfc2822};
 
-use super::{Admission, caching::vary};
+use super::{Admission, ResponseInfo, caching::vary};
 use crate::{
     header_value::{self, HeaderBuf},
     limit::{CallerBuckets, LimitSnapshot, LimitStatus},
@@ -48,15 +48,11 @@ pub(crate) struct RateLimitReport {
 impl Admission {
     /// Returns the remaining requests of each limit of the caller's plan, with the limit's name.
     pub fn remaining(&self) -> impl Iterator<Item = (&str, LimitStatus)> {
-        let reported = self.report.as_ref().zip(self.buckets());
+        let reported = self.response.report.as_ref().zip(self.response.buckets());
         reported
             .into_iter()
             .flat_map(|(report, buckets)| limits(buckets, report))
             .map(|(limit, spent)| (limit.name(), spent))
-    }
-
-    fn buckets(&self) -> Option<&CallerBuckets> {
-        self.caller().and_then(|caller| caller.buckets.as_ref())
     }
 
     /// Adds the headers that inform the client to a response, which may be a denial: `Vary`; `Cache-Control: private`
@@ -66,15 +62,24 @@ impl Admission {
     ///
     /// `RateLimit` and `RateLimit-Policy` follow draft-ietf-httpapi-ratelimit-headers-10.
     pub fn add_response_headers(&self, headers: &mut HeaderMap) {
+        self.response.add_headers(headers);
+    }
+}
+
+impl ResponseInfo {
+    fn buckets(&self) -> Option<&CallerBuckets> {
+        self.identity.as_ref().and_then(|identity| identity.caller().buckets.as_ref())
+    }
+
+    /// Adds the headers; see [`Admission::add_response_headers`].
+    pub(crate) fn add_headers(&self, headers: &mut HeaderMap) {
         if self.varies {
             vary(headers, &ACCEPT);
         }
-        if self.identity.is_some() {
-            self.restrict_caching(headers);
-        }
-        if let Some(since) = self.identity.as_ref().and_then(|identity| identity.key.deprecated_at()) {
-            let end = self.identity.as_ref().and_then(|identity| identity.key.not_after());
-            stamp_deprecation(since, end, headers);
+        let Some(identity) = &self.identity else { return };
+        self.restrict_caching(headers);
+        if let Some(since) = identity.key.deprecated_at() {
+            stamp_deprecation(since, identity.key.not_after(), headers);
         }
         let Some((report, buckets)) = self.report.as_ref().zip(self.buckets()) else { return };
         if report.fields.ietf_draft_10 {

@@ -23,7 +23,7 @@ impl Admission {
         if let Some(target) = self.target.take() {
             *request.uri_mut() = *target;
         }
-        if let Some(name) = &self.credential {
+        if let Some(name) = &self.response.credential {
             request.headers_mut().remove(name);
         }
     }

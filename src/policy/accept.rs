@@ -52,7 +52,7 @@ fn text(value: &HeaderValue) -> &str {
 
 impl Policy for Accept {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        admission.varies = true;
+        admission.response.varies = true;
         match self.choose(head) {
             Some(chosen) => {
                 admission.offers = Some((self.offers.clone(), chosen));

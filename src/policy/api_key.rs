@@ -343,7 +343,7 @@ impl ApiKey {
         };
         check_usable(&key, self.admits, head.now, || self.deny(Unauthenticated::Expired))?;
         if !self.forward {
-            admission.credential = Some(source.field().clone());
+            admission.response.credential = Some(source.field().clone());
         }
         key.note_use(head.now.time);
         admission.set_identity(Identity { key });

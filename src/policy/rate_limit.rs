@@ -41,7 +41,7 @@ impl Policy for RateLimit {
             Decision::Admitted(_) => Ok(Permit::Budget(identity.key.clone(), reading)),
             Decision::Refused { retry_after, .. } => Err(denial(buckets, &reading, retry_after)),
         };
-        admission.report = Some(RateLimitReport { reading, fields: self.fields, at: head.now.time });
+        admission.response.report = Some(RateLimitReport { reading, fields: self.fields, at: head.now.time });
         admission.permits.push(outcome?);
         Ok(())
     }

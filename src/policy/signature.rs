@@ -338,7 +338,7 @@ impl Signature {
             admission.target = Some(Box::new(target.ok_or_else(too_long)?));
         }
         if !self.forward {
-            admission.credential = Some(header::AUTHORIZATION);
+            admission.response.credential = Some(header::AUTHORIZATION);
         }
         key.note_use(head.now.time);
         admission.set_identity(Identity { key });

@@ -52,6 +52,7 @@ pub struct PassThrough;
 impl<B> BodyMode<B> for PassThrough {
     type Body = B;
 
+    #[inline]
     fn wrap(
         request: Request<B>,
         verifier: Option<Box<DigestVerifier>>,
@@ -89,6 +90,7 @@ where
 {
     type Body = RequestBody<B>;
 
+    #[inline]
     fn wrap(
         request: Request<B>,
         verifier: Option<Box<DigestVerifier>>,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Extensions, Method, Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -17,10 +17,13 @@ use super::{
     BodyMode, Denied, ResponseBody, Unserved,
     body_mode::{Buffering, unsupported},
     extensions::Unrendered,
-    gate::{Gate, deny},
+    gate::{Gate, Origin},
     request_body::LengthLimit,
 };
-use crate::{Admission, Denial, Policy, Stop, Wait, admission::Committed};
+use crate::{
+    Admission, Denial, Policy, Stop, Wait,
+    admission::{Committed, ResponseInfo},
+};
 
 pin_project! {
     /// Resolves to the inner service's response, or to a denial.
@@ -45,9 +48,11 @@ pin_project! {
             #[pin]
             future: S::Future,
             served: Option<Committed>,
-            admission: Admission,
+            info: ResponseInfo,
+            // The whole admission, for a layer that exposes it.
+            exposed: Option<Box<Admission>>,
             gate: Arc<Gate<P>>,
-            head: bool,
+            is_head: bool,
             bound: Option<LengthLimit>,
         },
         Refused { response: Option<Response<Bytes>> },
@@ -58,8 +63,9 @@ pin_project! {
 /// A request that waits for its decision. Boxed, because it is rare and large.
 struct Suspended<S, P, C: BodyMode<B>, B> {
     waits_for: WaitFor<B>,
-    /// The request without its body.
+    /// The request without its body and its admission.
     request: Request<()>,
+    origin: Origin,
     has_content: bool,
     body: BodyState<B>,
     admission: Admission,
@@ -131,9 +137,9 @@ where
     fn refuse(&mut self, denial: Denial) -> State<S, P, C, B> {
         let mut admission = std::mem::take(&mut self.admission);
         admission.refund();
-        let head = self.gate.head(&self.request, self.has_content);
+        let head = self.gate.head(&self.request, &self.origin, self.has_content);
         let renderer = self.gate.renderer_for(&head, &admission);
-        let response = deny(denial, admission, renderer, head.method == Method::HEAD);
+        let response = self.gate.deny(denial, &admission, renderer, head.method == Method::HEAD);
         State::Refused { response: Some(response) }
     }
 }
@@ -145,16 +151,19 @@ where
     P: Policy,
     B: Body,
 {
+    /// Passes an admitted request to the service. Its extensions, which were taken out of it, contain the admission.
+    #[inline]
     pub(super) fn serve(
         service: &mut S,
         request: Request<B>,
-        mut admission: Admission,
+        mut extensions: Extensions,
         gate: Arc<Gate<P>>,
     ) -> Self {
-        let head = request.method() == Method::HEAD;
+        let admission = extensions.get_or_insert_default::<Admission>();
+        let is_head = request.method() == Method::HEAD;
         let bound = LengthLimit::from_admission(admission.body_limit(), request.body());
         let request = C::wrap(request, admission.take_content_check(), bound.clone());
-        Self { state: State::serve(service, request, head, bound, admission, gate) }
+        Self { state: State::serve(service, request, is_head, bound, extensions, gate) }
     }
 
     pub(super) fn refused(response: Response<Bytes>) -> Self {
@@ -164,15 +173,17 @@ where
     pub(super) fn waiting(
         stop: Stop,
         request: Request<B>,
-        admission: Admission,
+        origin: Origin,
         service: S,
         gate: Arc<Gate<P>>,
     ) -> Self {
         let has_content = !request.body().is_end_stream();
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        let admission = head.extensions.remove().unwrap_or_default();
         let mut cold = Box::new(Suspended {
             waits_for: WaitFor::External(Box::pin(std::future::ready(()))),
             request: Request::from_parts(head, ()),
+            origin,
             has_content,
             body: BodyState::Unread(body),
             admission,
@@ -193,28 +204,38 @@ where
     S: Service<Request<C::Body>>,
     P: Policy,
 {
+    #[inline]
     fn serve(
         service: &mut S,
         request: Result<Request<C::Body>, Denial>,
-        head: bool,
+        is_head: bool,
         bound: Option<LengthLimit>,
-        mut admission: Admission,
+        mut extensions: Extensions,
         gate: Arc<Gate<P>>,
     ) -> Self {
+        let admission = extensions.get_or_insert_default::<Admission>();
         let mut request = match request {
             Ok(request) => request,
-            Err(denial) => return Self::refuse(denial, head, admission, &gate),
+            Err(denial) => {
+                admission.refund();
+                let response = Some(gate.deny(denial, admission, &*gate.renderer, is_head));
+                return Self::Refused { response };
+            }
         };
         let served = Some(admission.take_permits().commit());
         admission.prepare_upstream(&mut request);
-        request.extensions_mut().insert(admission.clone());
-        Self::Serving { future: service.call(request), served, admission, gate, head, bound }
+        let info = admission.response.clone();
+        let exposed = gate.exposes_admission.then(|| Box::new(admission.clone()));
+        *request.extensions_mut() = extensions;
+        Self::Serving { future: service.call(request), served, info, exposed, gate, is_head, bound }
     }
+}
 
-    fn refuse(denial: Denial, head: bool, mut admission: Admission, gate: &Gate<P>) -> Self {
-        admission.refund();
-        Self::Refused { response: Some(deny(denial, admission, &*gate.renderer, head)) }
-    }
+/// Returns the admission for the extensions of a response, as far as the future has it.
+fn admission_of(info: &mut ResponseInfo, exposed: &mut Option<Box<Admission>>) -> Admission {
+    let mut admission = exposed.take().map_or_else(Admission::default, |admission| *admission);
+    admission.response = std::mem::take(info);
+    admission
 }
 
 impl<S, P, C, B, R> Future for ResponseFuture<S, P, C, B>
@@ -231,24 +252,24 @@ where
         let mut state = self.project().state;
         loop {
             let next = match state.as_mut().project() {
-                StateProjection::Serving { future, served, admission, gate, head, bound } => {
+                StateProjection::Serving { future, served, info, exposed, gate, is_head, bound } => {
                     let outcome = ready!(future.poll(cx));
                     // The inner service has responded to a part of the body only.
                     if let Some(bound) = bound.as_ref().filter(|bound| bound.is_exceeded()) {
                         if let Some(served) = served.take() {
                             served.refund(gate.clock.now());
                         }
-                        admission.report = None;
+                        info.report = None;
                         let denial = Denial::ContentTooLarge { limit: bound.limit() };
-                        let admission = std::mem::take(admission);
-                        let response = deny(denial, admission, &*gate.renderer, *head);
+                        let admission = admission_of(info, exposed);
+                        let response = gate.deny(denial, &admission, &*gate.renderer, *is_head);
                         return Poll::Ready(Ok(response.map(ResponseBody::refusal)));
                     }
                     let mut response = outcome?;
                     if let Some(Unrendered(denial)) = response.extensions_mut().remove() {
                         // A handler denied the request. It counts: otherwise a caller could try ids without limit.
-                        let admission = std::mem::take(admission);
-                        let mut response = deny(denial, admission, &*gate.renderer, *head);
+                        let admission = admission_of(info, exposed);
+                        let mut response = gate.deny(denial, &admission, &*gate.renderer, *is_head);
                         if let Some(denied) = response.extensions_mut().get_mut::<Denied>() {
                             denied.set_by_handler();
                         }
@@ -260,11 +281,11 @@ where
                         if let Some(served) = served.take() {
                             served.refund(gate.clock.now());
                         }
-                        admission.report = None;
+                        info.report = None;
                     }
-                    admission.add_response_headers(response.headers_mut());
-                    if gate.exposes_admission && response.extensions().get::<Admission>().is_none() {
-                        response.extensions_mut().insert(std::mem::take(admission));
+                    info.add_headers(response.headers_mut());
+                    if exposed.is_some() && response.extensions().get::<Admission>().is_none() {
+                        response.extensions_mut().insert(admission_of(info, exposed));
                     }
                     return Poll::Ready(Ok(response.map(ResponseBody::inner)));
                 }
@@ -276,20 +297,21 @@ where
                     let cold = kept.as_mut().expect("the state is replaced when the wait is over");
                     let again = ready!(cold.poll(cx)).map_err(Stop::Deny);
                     let again = again.and_then(|()| {
-                        let head = cold.gate.head(&cold.request, cold.has_content);
+                        let head = cold.gate.head(&cold.request, &cold.origin, cold.has_content);
                         cold.admission.evaluate(&cold.gate.chain, head)
                     });
                     match again {
                         Ok(()) => {
                             let cold = kept.take().expect("it was there just above");
-                            let head = cold.request.method() == Method::HEAD;
-                            let Suspended { request, body, mut admission, mut service, gate, .. } = *cold;
+                            let is_head = cold.request.method() == Method::HEAD;
+                            let Suspended { mut request, body, mut admission, mut service, gate, .. } = *cold;
                             let bound = match &body {
                                 BodyState::Unread(body) => {
                                     LengthLimit::from_admission(admission.body_limit(), body)
                                 }
                                 BodyState::Taken | BodyState::Buffered(_) => None,
                             };
+                            let mut extensions = std::mem::take(request.extensions_mut());
                             let request = match body {
                                 BodyState::Unread(body) => C::wrap(
                                     request.map(|()| body),
@@ -301,7 +323,8 @@ where
                                 }
                                 BodyState::Taken => Err(unsupported()),
                             };
-                            State::serve(&mut service, request, head, bound, admission, gate)
+                            extensions.insert(admission);
+                            State::serve(&mut service, request, is_head, bound, extensions, gate)
                         }
                         Err(stop) => match cold.wait(stop) {
                             Ok(()) => continue,

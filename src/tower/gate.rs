@@ -27,6 +27,13 @@ pub(super) struct Gate<P> {
     pub(super) exposes_admission: bool,
 }
 
+/// The origin of a request, according to its extensions.
+pub(super) struct Origin {
+    peer: Option<IpAddr>,
+    /// The target that the client sent, if it is not the one that the layer received.
+    target: Option<Uri>,
+}
+
 impl<P> Clone for Gate<P> {
     fn clone(&self) -> Self {
         Self {
@@ -41,12 +48,17 @@ impl<P> Clone for Gate<P> {
 }
 
 impl<P: Policy> Gate<P> {
-    /// Returns the head of a request, whose body may have been moved elsewhere.
-    pub(super) fn head<'a, B>(&self, request: &'a Request<B>, content: bool) -> Head<'a> {
-        let peer = (self.peer)(request.extensions());
-        let head = Head::from_request(request, peer, content, self.clock.now());
-        match (self.original)(request.extensions()) {
-            Some(original) => head.with_original_uri(original),
+    /// Returns what the extensions of a request with this target say about its origin.
+    pub(super) fn origin(&self, extensions: &Extensions, target: &Uri) -> Origin {
+        let target = (self.original)(extensions).filter(|original| *original != target);
+        Origin { peer: (self.peer)(extensions), target: target.cloned() }
+    }
+
+    /// Returns the head of a request, whose body and extensions may have been moved elsewhere.
+    pub(super) fn head<'a, B>(&self, request: &'a Request<B>, origin: &'a Origin, content: bool) -> Head<'a> {
+        let head = Head::from_request(request, origin.peer, content, self.clock.now());
+        match &origin.target {
+            Some(target) => head.with_original_uri(target),
             None => head,
         }
     }
@@ -55,22 +67,25 @@ impl<P: Policy> Gate<P> {
     pub(super) fn renderer_for(&self, head: &Head<'_>, admission: &Admission) -> &dyn RenderDenial {
         self.renderer.for_request(head, admission).unwrap_or(&*self.renderer)
     }
-}
 
-/// Returns the response of a denial. For `HEAD` it has the length of the body, but no body (RFC 9110, section
-/// 9.3.2).
-pub(super) fn deny(
-    denial: Denial,
-    admission: Admission,
-    renderer: &dyn RenderDenial,
-    is_head: bool,
-) -> Response<Bytes> {
-    problem::log(&denial);
-    let mut response = problem::render(&denial, renderer, &admission);
-    if is_head {
-        response.body_mut().clear();
+    /// Returns the response of a denial. For `HEAD` it has the length of the body, but no body (RFC 9110, section
+    /// 9.3.2).
+    pub(super) fn deny(
+        &self,
+        denial: Denial,
+        admission: &Admission,
+        renderer: &dyn RenderDenial,
+        is_head: bool,
+    ) -> Response<Bytes> {
+        problem::log(&denial);
+        let mut response = problem::render(&denial, renderer, admission);
+        if is_head {
+            response.body_mut().clear();
+        }
+        response.extensions_mut().insert(Denied::new(denial));
+        if self.exposes_admission {
+            response.extensions_mut().insert(admission.clone());
+        }
+        response
     }
-    response.extensions_mut().insert(Denied::new(denial));
-    response.extensions_mut().insert(admission);
-    response
 }

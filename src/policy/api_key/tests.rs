@@ -23,7 +23,7 @@ fn key_is_found_in_every_source() {
     {
         let admission = ask(&world, &policy, &[(field, value)]).unwrap();
         assert_eq!(admission.caller().unwrap().id.as_str(), "caller");
-        assert_eq!(admission.credential.unwrap(), field);
+        assert_eq!(admission.response.credential.unwrap(), field);
     }
 }
 

@@ -115,9 +115,9 @@ fn apps_and_signing_credentials_authenticate_by_signature() {
         let admission = fixture.world.ask(&fixture.policy(), &request).unwrap();
         let entry = admission.caller().unwrap();
         assert_eq!((entry.id.as_str(), entry.kind()), (caller, kind));
-        assert_eq!(admission.credential.as_ref().unwrap(), "authorization");
+        assert_eq!(admission.response.credential.as_ref().unwrap(), "authorization");
         let forwarding = fixture.world.ask(&fixture.policy().forward_credential(), &request).unwrap();
-        assert!(forwarding.credential.is_none());
+        assert!(forwarding.response.credential.is_none());
     }
 }
 
@@ -273,10 +273,10 @@ fn content_is_requested_once_to_complete_the_signature() {
     for (content, expected) in [(b"{}", "admitted"), (b"[]", "signature-mismatch")] {
         let mut admission = Admission::default();
         assert!(fixture.ask(&policy, &request, &mut admission).starts_with("NeedsBody("));
-        assert!(admission.identity.is_none());
+        assert!(admission.response.identity.is_none());
         admission.set_content_sha256(Sha256::digest(content).into());
         assert_eq!(fixture.ask(&policy, &request, &mut admission), expected);
-        assert_eq!(admission.identity.is_some(), expected == "admitted");
+        assert_eq!(admission.response.identity.is_some(), expected == "admitted");
         assert!(admission.take_content_check().is_none());
     }
 }
