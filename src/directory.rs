@@ -12,6 +12,7 @@ mod interner;
 mod lookup;
 mod reload;
 mod throttles;
+mod verified;
 
 pub use entry::{CallerEntry, KeyEntry};
 pub(crate) use entry::{Metadata, TenantSlot};
@@ -42,6 +43,7 @@ use apps::Apps;
 use index::WriterIndex;
 use reload::Health;
 use throttles::Throttles;
+use verified::Generation;
 
 /// A hasher for digests. They are uniformly distributed, so their first bytes are the hash.
 #[derive(Default)]
@@ -71,6 +73,8 @@ pub struct Directory {
     peppers: ArcSwap<Peppers>,
     tenants: HashMap<TenantId, Arc<TenantSlot>>,
     keys: HashMap<[u8; 16], Arc<KeyEntry>, BuildHasherDefault<FirstBytes>>,
+    /// Advances with every change of `keys` and of the peppers.
+    generation: Generation,
     apps: Apps,
     plan_rules: HashMap<PlanId, Arc<PlanRules>>,
     caller_locks: HashMap<CallerId, Arc<[Arc<Lock>]>>,
@@ -101,6 +105,7 @@ impl Directory {
             peppers: ArcSwap::from_pointee(peppers),
             tenants: HashMap::new(),
             keys: HashMap::default(),
+            generation: Generation::default(),
             apps: Apps::default(),
             plan_rules: HashMap::new(),
             caller_locks: HashMap::new(),
@@ -124,6 +129,16 @@ impl Directory {
     pub fn find(&self, presented: &str) -> Option<Arc<KeyEntry>> {
         let found = self.digests_of(presented).filter(|key| key.kind().is_bearer());
         found.or_else(|| self.find_by_sha256(presented))
+    }
+
+    /// Returns the credential whose secret is this text, like `find`, which is called unless this thread has verified
+    /// the text since the last change of credentials.
+    pub(crate) fn find_verified<E>(
+        &self,
+        presented: &str,
+        find: impl FnOnce() -> Result<Option<Arc<KeyEntry>>, E>,
+    ) -> Result<Option<Arc<KeyEntry>>, E> {
+        self.generation.find(presented, find)
     }
 
     /// Returns the credential whose secret is this text, of those that were imported as a SHA-256. They may have
@@ -177,6 +192,7 @@ impl Directory {
     /// Replaces the peppers. Credentials whose pepper is not among them are no longer found.
     pub fn set_peppers(&self, peppers: Peppers) {
         self.peppers.store(peppers.into());
+        self.generation.advance();
     }
 
     /// Returns the tenant with this id.

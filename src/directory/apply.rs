@@ -193,6 +193,7 @@ impl Directory {
                 map.insert(key.digest.prefix(), key).map_or(0, |before| usize::from(before.by_sha256));
             self.sha256_key_count.fetch_add(now.wrapping_sub(before), Ordering::AcqRel);
         }
+        self.generation.advance();
     }
 
     /// Removes the key with this digest from the view of decisions.
@@ -200,6 +201,7 @@ impl Directory {
         if self.keys.pin().remove(&digest.prefix()).is_some_and(|key| key.by_sha256) {
             self.sha256_key_count.fetch_sub(1, Ordering::AcqRel);
         }
+        self.generation.advance();
     }
 
     fn put_acl(&self, caller: &CallerId, acl: Option<&Acl>) {

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    model::{CallerKind, ChangeKind, Credential, CredentialId, CredentialKind, Entity, LockTarget, Status},
+    model::{
+        CallerKind, ChangeKind, Credential, CredentialId, CredentialKind, Entity, Limit, LockTarget, Pepper,
+        Status,
+    },
     test_support::Fixture,
 };
 
@@ -182,4 +185,61 @@ fn path_has_its_ancestors() {
     assert_eq!(prefixes("/a/").collect::<Vec<_>>(), ["/a", "/a/"]);
     assert_eq!(prefixes("").count(), 0);
     assert!(prefixes(&"/a".repeat(100_000)).count() <= 512);
+}
+
+/// Each text is looked up twice: the thread remembers the first result.
+#[test]
+fn verified_key_follows_every_change() {
+    let world = Fixture::new();
+    let mut created = None;
+    let key = world.key_with(|credential| created = Some(credential.clone()));
+    let created = created.unwrap();
+    let find = || {
+        let find =
+            || world.directory.find_verified(&key, || Ok::<_, ()>(world.directory.find(&key))).unwrap();
+        let first = find();
+        assert_eq!(first.as_ref().map(Arc::as_ptr), find().as_ref().map(Arc::as_ptr));
+        first
+    };
+    assert_eq!(find().unwrap().status(), Status::Enabled);
+    let disabled = Credential { status: Status::Disabled, ..created.clone() };
+    world.change(ChangeKind::Updated, Entity::Credential(disabled));
+    assert_eq!(find().unwrap().status(), Status::Disabled);
+    named(&world, "caller", Status::Disabled);
+    assert_eq!(find().unwrap().caller().status, Status::Disabled);
+    assert!(find().unwrap().caller().plan().is_none());
+    world.put_plan(Vec::new());
+    world.edit_caller(|caller| caller.plan = Some("plan".parse().unwrap()));
+    assert!(find().unwrap().caller().plan().unwrap().limits().is_empty());
+    world.put_plan(vec![Limit::per_day(1)]);
+    assert_eq!(find().unwrap().caller().plan().unwrap().limits().len(), 1);
+    let before = world.directory.peppers();
+    world.directory.set_peppers(Peppers::new(Pepper::new(2, &[8; 32])));
+    assert!(find().is_none());
+    world.directory.set_peppers(Peppers::clone(&before));
+    assert!(find().is_some());
+    world.change(ChangeKind::Deleted, Entity::Credential(created));
+    assert!(find().is_none());
+}
+
+#[test]
+fn key_of_a_deleted_caller_is_not_found() {
+    let world = Fixture::new();
+    let key = world.key();
+    let find = || world.directory.find_verified(&key, || Ok::<_, ()>(world.directory.find(&key))).unwrap();
+    assert!(find().is_some());
+    world.delete_caller(&"caller".parse().unwrap());
+    assert!(find().is_none());
+}
+
+#[test]
+fn verified_key_is_known_to_its_own_directory_only() {
+    let [ours, other] = [(); 2].map(|()| Fixture::new());
+    let key = ours.key();
+    let find = |world: &Fixture| {
+        world.directory.find_verified(&key, || Ok::<_, ()>(world.directory.find(&key))).unwrap()
+    };
+    assert!(find(&ours).is_some());
+    assert!(find(&other).is_none());
+    assert!(find(&ours).is_some());
 }

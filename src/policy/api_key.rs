@@ -12,7 +12,7 @@ use crate::{
     denial::{Forbidden, Unauthenticated},
     directory::{Directory, KeyEntry},
     keys::{Found, KeyCache, KeyDigest, KeyLookup, Lookup, Pending},
-    model::{self, AppCode, CredentialKind, Status},
+    model::{self, AppCode, CredentialKind, InvalidKey, Status},
 };
 
 static X_APIG_APP_CODE: HeaderName = HeaderName::from_static("x-apig-appcode");
@@ -319,19 +319,12 @@ impl ApiKey {
         let (source, presented) = self.find_credential(head)?;
         let codes = source.is_of_codes();
         let found = match &self.keys {
-            Lookup::Directory(directory) if codes => {
-                let code = AppCode::parse(presented)
-                    .map_err(|_| self.invalid_credential(head, Unauthenticated::Malformed))?;
-                directory.find(code)
-            }
-            Lookup::Directory(directory) => match model::GeneratedKey::parse(presented) {
-                Ok(key) => directory.find(key),
-                // The text may be an imported key of another gateway.
-                Err(_) if has_key_length(presented) && directory.has_by_sha256() => {
-                    directory.find_by_sha256(presented)
-                }
-                Err(_) => return Err(self.invalid_credential(head, Unauthenticated::Malformed).into()),
-            },
+            Lookup::Directory(directory) if codes => AppCode::parse(presented)
+                .map(|code| directory.find(code))
+                .map_err(|_| self.invalid_credential(head, Unauthenticated::Malformed))?,
+            Lookup::Directory(directory) => directory
+                .find_verified(presented, || find_in_directory(directory, presented))
+                .map_err(|_| self.invalid_credential(head, Unauthenticated::Malformed))?,
             _ if !has_key_length(presented) => {
                 return Err(self.invalid_credential(head, Unauthenticated::Malformed).into());
             }
@@ -353,6 +346,18 @@ impl ApiKey {
 
 fn has_key_length(presented: &str) -> bool {
     (1..=MAX_KEY_LEN).contains(&presented.len())
+}
+
+/// Returns the credential with this key.
+fn find_in_directory(directory: &Directory, presented: &str) -> Result<Option<Arc<KeyEntry>>, InvalidKey> {
+    match model::GeneratedKey::parse(presented) {
+        Ok(key) => Ok(directory.find(key)),
+        // The text may be an imported key of another gateway.
+        Err(_) if has_key_length(presented) && directory.has_by_sha256() => {
+            Ok(directory.find_by_sha256(presented))
+        }
+        Err(invalid) => Err(invalid),
+    }
 }
 
 fn find_in_cache(
