@@ -27,6 +27,12 @@
 //! of its server, see [`PortcullisLayer::pass_through`]. Buffering a body, for [`Signature`](crate::policy::Signature),
 //! needs the Tokio runtime.
 //!
+//! # Streams and upgrades
+//!
+//! The layer decides when the head of a request arrives, and sends a response on while the inner service produces it.
+//! A stream of events and a WebSocket therefore count as one request. A WebSocket over HTTP/1.1 is a GET with
+//! `Upgrade`, and over HTTP/2 an [extended CONNECT](crate::policy::StrictHttp::allow_extended_connect).
+//!
 //! # Nested layers
 //!
 //! An inner layer continues with the [`Admission`] of the outer one, which is among the request's extensions; if the
@@ -133,7 +139,7 @@ impl<P: Policy> PortcullisLayer<P> {
     /// ```
     #[must_use]
     pub fn inner(policy: P) -> Self {
-        let chain = Guarded::new(Arc::new(policy));
+        let chain = Guarded::new(Arc::new(policy)).allow_extended_connect();
         let (peer, original) = (PeerAddr::find as fn(&_) -> _, original::find as FindOriginal);
         let clock = Arc::new(SystemClock::new());
         let renderer = Arc::new(Problem);

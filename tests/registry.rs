@@ -23,7 +23,7 @@ async fn sqlite(clock: Arc<ManualClock>) -> (Arc<dyn Registry>, tempfile::TempDi
     use portcullis::registry::sqlite::{Options, Sqlite};
 
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let options = Options::default().poll(Duration::from_hours(1));
+    let options = Options::default().poll(Duration::from_secs(60 * 60));
     let store =
         Sqlite::open_with(&folder.path().join("store.db"), clock, options).await.expect("a new store");
     (Arc::new(store), folder)

@@ -26,7 +26,7 @@ impl Lease {
     /// One second, the resolution of `Retry-After`.
     pub const MIN: Duration = Duration::from_secs(1);
     /// 24 hours. A longer restriction should not be a lock.
-    pub const MAX: Duration = Duration::from_hours(24);
+    pub const MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
     /// Returns the duration.
     #[must_use]

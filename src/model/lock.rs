@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn refresh_never_shortens_a_lock() {
         let lock: Lock = serde_json::from_str(OLD).unwrap();
-        let hour = Lease::try_from(std::time::Duration::from_hours(1)).unwrap();
+        let hour = Lease::try_from(std::time::Duration::from_secs(60 * 60)).unwrap();
         assert_eq!(lock.refreshed(hour, "2026-01-01T23:00:00Z".parse().unwrap()), None);
         let later = lock.refreshed(hour, "2026-01-01T23:00:01Z".parse().unwrap()).unwrap();
         assert_eq!(later, Lock { expires_at: "2026-01-02T00:00:01Z".parse().unwrap(), ..lock });

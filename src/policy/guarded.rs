@@ -22,6 +22,13 @@ impl<P: Policy> Guarded<P> {
         let strict = (!ChainOrder::checks_http(&policy)).then(|| StrictHttp::new().allow_missing_host());
         Self { strict, exemptions: Vec::new(), policy }
     }
+
+    /// Admits the extended CONNECT of HTTP/2 in the default checks, for a face whose service answers it.
+    #[cfg(feature = "tower")]
+    pub(crate) fn allow_extended_connect(mut self) -> Self {
+        self.strict = self.strict.map(StrictHttp::allow_extended_connect);
+        self
+    }
 }
 
 impl<P: Policy> Policy for Guarded<P> {

@@ -29,7 +29,8 @@ use crate::{
 ///   optional port; different from the target's authority.
 /// * **`Connection`** that names an end-to-end header: it would make the next hop remove a header that others rely
 ///   on.
-/// * **CONNECT**, which would make the gateway a tunnel.
+/// * **CONNECT**, which would make the gateway a tunnel. The extended CONNECT, which opens a WebSocket over HTTP/2, can
+///   be [admitted](Self::allow_extended_connect).
 ///
 /// `Upgrade` alone is not denied: it is an offer, which any response other than 101 declines (RFC 9110, section
 /// 7.8). The gateway declines it: it removes the header, and turns a 101 of an upstream into a 502.
@@ -40,6 +41,7 @@ use crate::{
 pub struct StrictHttp {
     relaxed: PathRules,
     allows_missing_host: bool,
+    allows_extended_connect: bool,
 }
 
 /// Headers that different servers interpret differently when they are repeated.
@@ -70,6 +72,16 @@ impl StrictHttp {
     #[must_use]
     pub fn allow_missing_host(mut self) -> Self {
         self.allows_missing_host = true;
+        self
+    }
+
+    /// Admits the extended CONNECT of HTTP/2 and HTTP/3, which opens a WebSocket (RFC 8441, RFC 9220). A layer without
+    /// a `StrictHttp` of its own admits it, because the layer's service answers it and forwards nothing.
+    ///
+    /// Policies that distinguish reads from writes treat it as a write, but a WebSocket over HTTP/1.1 is a GET.
+    #[must_use]
+    pub fn allow_extended_connect(mut self) -> Self {
+        self.allows_extended_connect = true;
         self
     }
 
@@ -111,7 +123,7 @@ fn with_path(uri: &Uri, path: &str) -> Result<Uri, Denial> {
 
 impl Policy for StrictHttp {
     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
-        if head.method == Method::CONNECT {
+        if head.method == Method::CONNECT && !(self.allows_extended_connect && is_extended_connect(head)) {
             return Err(deny("CONNECT is not supported.").into());
         }
         if is_misspelled(head.method) {
@@ -141,12 +153,19 @@ fn deny(detail: impl Into<Cow<'static, str>>) -> Denial {
     Denial::bad_request(detail)
 }
 
+/// Returns `true` for an extended CONNECT. Its target has a scheme and a path, which the target of CONNECT must not
+/// have.
+fn is_extended_connect(head: Head<'_>) -> bool {
+    let is_multiplexed = matches!(head.version, Version::HTTP_2 | Version::HTTP_3);
+    is_multiplexed && head.original.scheme().is_some() && head.original.path().starts_with('/')
+}
+
 /// Returns `true` for `get` and the like: some services treat it as an extension method, others ignore case and
 /// treat it as GET.
 fn is_misspelled(method: &Method) -> bool {
-    const KNOWN: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"];
+    const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"];
     let name = method.as_str();
-    !KNOWN.contains(&name) && KNOWN.iter().chain(&["CONNECT"]).any(|known| known.eq_ignore_ascii_case(name))
+    !KNOWN.contains(&name) && KNOWN.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 fn is_padded(value: &HeaderValue) -> bool {
@@ -255,6 +274,24 @@ mod tests {
                 expected,
                 "{fields:?}"
             );
+        }
+    }
+
+    #[test]
+    fn only_the_extended_connect_is_admitted_on_request() {
+        let world = Fixture::new();
+        let strict = StrictHttp::new().allow_extended_connect();
+        for (target, version, expected) in [
+            ("https://a.example/echo", Version::HTTP_2, "admitted"),
+            ("https://a.example/echo", Version::HTTP_3, "admitted"),
+            ("https://a.example/echo", Version::HTTP_11, "bad-request"),
+            ("a.example:443", Version::HTTP_2, "bad-request"),
+            ("a.example:443", Version::HTTP_11, "bad-request"),
+        ] {
+            let mut request = request("CONNECT", target, &[]);
+            *request.version_mut() = version;
+            assert_eq!(code(world.ask(&strict, &request)), expected, "{target} {version:?}");
+            assert_eq!(code(world.ask(&StrictHttp::new(), &request)), "bad-request", "{target} {version:?}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Operation, RegistryError, StoredResponse, Transaction, rules::Rules, run_in};
 
 /// The retention of a stored response.
-const RETENTION: Duration = Duration::from_hours(24);
+const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The maximum number of stored responses. If an older response were removed early, its request could take effect
 /// twice; so at the limit new requests are refused.

@@ -8,10 +8,13 @@ use std::{
 use axum::{Router, http::HeaderValue, routing::get};
 use portcullis::{
     Denial, Policy,
+    keys::Keys,
+    model::Limit,
     policy::{ApiKey, Lockout, Misplaced, RateLimit, RequireScope, RequireUnlocked},
     problem::RenderedDenial,
-    tower::PortcullisLayer,
+    tower::{PolicyLayer, PortcullisLayer},
 };
+use tower::ServiceBuilder;
 
 use super::{send, status};
 use portcullis_test::directory::DirectoryFixture;
@@ -49,6 +52,26 @@ async fn inner_layer_uses_the_caller_of_the_outer_layer() {
     let alone = send(&inner, "GET", "/", &key).await;
     assert_eq!(alone.status(), 401);
     assert!(alone.headers().contains_key("www-authenticate"));
+}
+
+/// The outermost layer comes first in a `ServiceBuilder`, and last in a router.
+#[tokio::test]
+async fn layers_of_single_policies_run_from_the_outside() {
+    let key = "shop-key-0123456789";
+    let api_key = || {
+        let keys = Keys::new().limit(Limit::per_day(1)).add("shop", key).unwrap();
+        ApiKey::new(keys).into_layer()
+    };
+    let rate_limit = || RateLimit::new().into_layer();
+    let built = app().layer(ServiceBuilder::new().layer(api_key()).layer(rate_limit()));
+    let routed = app().layer(rate_limit()).layer(api_key());
+    for app in [built, routed] {
+        assert_eq!(status(&app, "GET", "/", key).await, 200);
+        assert_eq!(status(&app, "GET", "/", key).await, 429);
+        assert_eq!(status(&app, "GET", "/", "").await, 401);
+    }
+    let reversed = app().layer(api_key()).layer(rate_limit());
+    assert_eq!(status(&reversed, "GET", "/", key).await, 401);
 }
 
 #[tokio::test]

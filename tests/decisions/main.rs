@@ -11,6 +11,7 @@ mod layers;
 mod limits;
 mod paths;
 mod renderers;
+mod websocket;
 
 use axum::{Router, body::Body};
 use http::{Request, Response};

@@ -26,7 +26,7 @@ async fn open(path: &Path) -> Sqlite {
 
 fn new(path: &str, token: &LockToken) -> NewLock {
     let target = LockTarget::Resource(path.parse().unwrap());
-    NewLock { token: token.digest(), ..lock(target, Duration::from_hours(24)) }
+    NewLock { token: token.digest(), ..lock(target, Duration::from_secs(24 * 60 * 60)) }
 }
 
 /// The process to be killed: says of each lock that it was granted, and gives it up again.

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// The age at which a copy without a lock file, of an earlier version of the program, is a leftover.
-const ABANDONED: Duration = Duration::from_hours(24);
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A locked file; removed when the last process that holds it lets go.
 pub(super) struct Hold {

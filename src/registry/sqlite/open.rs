@@ -31,7 +31,7 @@ const READERS: u32 = 4;
 /// The time that a call waits for a connection of the pool.
 const TURN: Duration = Duration::from_secs(10);
 /// The longest busy timeout that the driver can express without overflow.
-const MAX_BUSY: Duration = Duration::from_hours(24);
+const MAX_BUSY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The pause between attempts to open a file that another process is creating.
 const PAUSE: Duration = Duration::from_millis(10);
 
