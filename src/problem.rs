@@ -3,8 +3,10 @@
 
 mod prerendered;
 mod renderer;
+mod response_form;
 
 pub use renderer::{RenderDenial, RenderedDenial};
+pub use response_form::ResponseForm;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
@@ -45,6 +47,39 @@ pub fn render(
     renderer: &(impl RenderDenial + ?Sized),
     admission: &Admission,
 ) -> Response<Bytes> {
+    render_for(denial, renderer, admission, ResponseForm::WithBody)
+}
+
+/// Renders a denial like [`render()`], in the form that the request needs.
+///
+/// ```
+/// use portcullis::{Admission, Denial, problem::{self, Problem, ResponseForm}};
+///
+/// let form = ResponseForm::HeadersOnly;
+/// let answer = problem::render_for(&Denial::NotFound, &Problem, &Admission::default(), form);
+/// assert_eq!((answer.status().as_u16(), answer.body().len()), (404, 0));
+/// assert_ne!(answer.headers()["content-length"], "0");
+/// ```
+#[must_use]
+pub fn render_for(
+    denial: &Denial,
+    renderer: &(impl RenderDenial + ?Sized),
+    admission: &Admission,
+    form: ResponseForm,
+) -> Response<Bytes> {
+    let mut response = rendered(denial, renderer, admission);
+    if form == ResponseForm::HeadersOnly {
+        response.body_mut().clear();
+    }
+    response.extensions_mut().insert(DenialCode(denial.code()));
+    response
+}
+
+fn rendered(
+    denial: &Denial,
+    renderer: &(impl RenderDenial + ?Sized),
+    admission: &Admission,
+) -> Response<Bytes> {
     let RenderedDenial { content_type, body, status, is_storable } = renderer.render(denial);
     let length = header_value::from_u64(body.len() as u64);
     let mut response = Response::new(body);
@@ -59,7 +94,6 @@ pub fn render(
     if !is_storable {
         headers.insert(header::CACHE_CONTROL, NO_STORE.clone());
     }
-    response.extensions_mut().insert(DenialCode(denial.code()));
     response
 }
 

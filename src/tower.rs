@@ -82,7 +82,7 @@ use crate::{
     Admission, Head, Policy, Stop,
     clock::{Clock, SystemClock},
     policy::{ChainOrder, Guarded, Misplaced},
-    problem::{Problem, RenderDenial},
+    problem::{Problem, RenderDenial, ResponseForm},
 };
 
 /// Layer that applies policies to the requests of a service.
@@ -315,22 +315,20 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let mut admission = request.extensions_mut().remove::<Admission>().unwrap_or_default();
         let head = self.gate.head(&request, !request.body().is_end_stream());
+        let form = ResponseForm::from_head(&head);
         let stop = match admission.evaluate(&self.gate.chain, head) {
-            Ok(()) => return ResponseFuture::serve(&mut self.inner, request, admission, self.gate.clone()),
+            Ok(()) => {
+                return ResponseFuture::serve(&mut self.inner, request, form, admission, self.gate.clone());
+            }
             Err(Stop::Deny(denial)) => {
                 let renderer = self.gate.renderer_for(&head, &admission);
-                return ResponseFuture::refused(deny(
-                    denial,
-                    admission,
-                    renderer,
-                    head.method == Method::HEAD,
-                ));
+                return ResponseFuture::refused(deny(denial, admission, renderer, form));
             }
             Err(stop) => stop,
         };
         // The service that was polled ready moves into the future; its clone stays here.
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
-        ResponseFuture::waiting(stop, request, admission, ready, self.gate.clone())
+        ResponseFuture::waiting(stop, request, form, admission, ready, self.gate.clone())
     }
 }

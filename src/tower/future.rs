@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -20,7 +20,7 @@ use super::{
     gate::{Gate, deny},
     request_body::LengthLimit,
 };
-use crate::{Admission, Denial, Policy, Stop, Wait, admission::Committed};
+use crate::{Admission, Denial, Policy, Stop, Wait, admission::Committed, problem::ResponseForm};
 
 pin_project! {
     /// Resolves to the inner service's response, or to a denial.
@@ -47,7 +47,7 @@ pin_project! {
             served: Option<Committed>,
             admission: Admission,
             gate: Arc<Gate<P>>,
-            head: bool,
+            form: ResponseForm,
             bound: Option<LengthLimit>,
         },
         Refused { response: Option<Response<Bytes>> },
@@ -60,6 +60,7 @@ struct Suspended<S, P, C: BodyMode<B>, B> {
     waits_for: WaitFor<B>,
     /// The request without its body.
     request: Request<()>,
+    form: ResponseForm,
     has_content: bool,
     body: BodyState<B>,
     admission: Admission,
@@ -133,7 +134,7 @@ where
         admission.refund();
         let head = self.gate.head(&self.request, self.has_content);
         let renderer = self.gate.renderer_for(&head, &admission);
-        let response = deny(denial, admission, renderer, head.method == Method::HEAD);
+        let response = deny(denial, admission, renderer, self.form);
         State::Refused { response: Some(response) }
     }
 }
@@ -148,13 +149,13 @@ where
     pub(super) fn serve(
         service: &mut S,
         request: Request<B>,
+        form: ResponseForm,
         mut admission: Admission,
         gate: Arc<Gate<P>>,
     ) -> Self {
-        let head = request.method() == Method::HEAD;
         let bound = LengthLimit::from_admission(admission.body_limit(), request.body());
         let request = C::wrap(request, admission.take_content_check(), bound.clone());
-        Self { state: State::serve(service, request, head, bound, admission, gate) }
+        Self { state: State::serve(service, request, form, bound, admission, gate) }
     }
 
     pub(super) fn refused(response: Response<Bytes>) -> Self {
@@ -164,6 +165,7 @@ where
     pub(super) fn waiting(
         stop: Stop,
         request: Request<B>,
+        form: ResponseForm,
         admission: Admission,
         service: S,
         gate: Arc<Gate<P>>,
@@ -173,6 +175,7 @@ where
         let mut cold = Box::new(Suspended {
             waits_for: WaitFor::External(Box::pin(std::future::ready(()))),
             request: Request::from_parts(head, ()),
+            form,
             has_content,
             body: BodyState::Unread(body),
             admission,
@@ -196,24 +199,24 @@ where
     fn serve(
         service: &mut S,
         request: Result<Request<C::Body>, Denial>,
-        head: bool,
+        form: ResponseForm,
         bound: Option<LengthLimit>,
         mut admission: Admission,
         gate: Arc<Gate<P>>,
     ) -> Self {
         let mut request = match request {
             Ok(request) => request,
-            Err(denial) => return Self::refuse(denial, head, admission, &gate),
+            Err(denial) => return Self::refuse(denial, form, admission, &gate),
         };
         let served = Some(admission.take_permits().commit());
         admission.prepare_upstream(&mut request);
         request.extensions_mut().insert(admission.clone());
-        Self::Serving { future: service.call(request), served, admission, gate, head, bound }
+        Self::Serving { future: service.call(request), served, admission, gate, form, bound }
     }
 
-    fn refuse(denial: Denial, head: bool, mut admission: Admission, gate: &Gate<P>) -> Self {
+    fn refuse(denial: Denial, form: ResponseForm, mut admission: Admission, gate: &Gate<P>) -> Self {
         admission.refund();
-        Self::Refused { response: Some(deny(denial, admission, &*gate.renderer, head)) }
+        Self::Refused { response: Some(deny(denial, admission, &*gate.renderer, form)) }
     }
 }
 
@@ -231,7 +234,7 @@ where
         let mut state = self.project().state;
         loop {
             let next = match state.as_mut().project() {
-                StateProjection::Serving { future, served, admission, gate, head, bound } => {
+                StateProjection::Serving { future, served, admission, gate, form, bound } => {
                     let outcome = ready!(future.poll(cx));
                     // The inner service has responded to a part of the body only.
                     if let Some(bound) = bound.as_ref().filter(|bound| bound.is_exceeded()) {
@@ -241,14 +244,14 @@ where
                         admission.report = None;
                         let denial = Denial::ContentTooLarge { limit: bound.limit() };
                         let admission = std::mem::take(admission);
-                        let response = deny(denial, admission, &*gate.renderer, *head);
+                        let response = deny(denial, admission, &*gate.renderer, *form);
                         return Poll::Ready(Ok(response.map(ResponseBody::refusal)));
                     }
                     let mut response = outcome?;
                     if let Some(Unrendered(denial)) = response.extensions_mut().remove() {
                         // A handler denied the request. It counts: otherwise a caller could try ids without limit.
                         let admission = std::mem::take(admission);
-                        let mut response = deny(denial, admission, &*gate.renderer, *head);
+                        let mut response = deny(denial, admission, &*gate.renderer, *form);
                         if let Some(denied) = response.extensions_mut().get_mut::<Denied>() {
                             denied.set_by_handler();
                         }
@@ -282,8 +285,8 @@ where
                     match again {
                         Ok(()) => {
                             let cold = kept.take().expect("it was there just above");
-                            let head = cold.request.method() == Method::HEAD;
-                            let Suspended { request, body, mut admission, mut service, gate, .. } = *cold;
+                            let Suspended { request, form, body, mut admission, mut service, gate, .. } =
+                                *cold;
                             let bound = match &body {
                                 BodyState::Unread(body) => {
                                     LengthLimit::from_admission(admission.body_limit(), body)
@@ -301,7 +304,7 @@ where
                                 }
                                 BodyState::Taken => Err(unsupported()),
                             };
-                            State::serve(&mut service, request, head, bound, admission, gate)
+                            State::serve(&mut service, request, form, bound, admission, gate)
                         }
                         Err(stop) => match cold.wait(stop) {
                             Ok(()) => continue,
