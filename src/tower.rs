@@ -27,6 +27,27 @@
 //! of its server, see [`PortcullisLayer::pass_through`]. Buffering a body, for [`Signature`](crate::policy::Signature),
 //! needs the Tokio runtime.
 //!
+//! # gRPC
+//!
+//! With the feature `grpc`, a denied gRPC call receives a [gRPC status with details](crate::problem#grpc). The layer fits
+//! tonic's server, and a method may return a [`Denial`](crate::Denial) as its status; `examples/tonic.rs` is a complete
+//! server:
+//!
+//! ```
+//! # #[cfg(feature = "grpc")] {
+//! use portcullis::{keys::Keys, policy::{ApiKey, RateLimit}, tower::PortcullisLayer};
+//! use tonic::transport::{Server, server::TcpConnectInfo};
+//!
+//! let layer = PortcullisLayer::new((ApiKey::new(Keys::new()), RateLimit::new()))
+//!     .peer_from(|extensions| Some(extensions.get::<TcpConnectInfo>()?.remote_addr()?.ip()));
+//! let server = Server::builder().layer(layer);
+//! # }
+//! ```
+//!
+//! Every gRPC call is a `POST`: policies that treat reads and writes differently, such as
+//! [`RequireScope`](crate::policy::RequireScope) and [`RequireUnlocked`](crate::policy::RequireUnlocked), take it for a
+//! write. A method may check the scopes itself, with [`Caller::allows`](crate::Caller::allows).
+//!
 //! # Nested layers
 //!
 //! An inner layer continues with the [`Admission`] of the outer one, which is among the request's extensions; if the
@@ -49,6 +70,11 @@ mod extensions;
 mod extract;
 mod future;
 mod gate;
+#[cfg(feature = "grpc")]
+mod handler_status;
+#[cfg(not(feature = "grpc"))]
+#[path = "tower/no_handler_status.rs"]
+mod handler_status;
 #[cfg(not(feature = "axum"))]
 #[path = "tower/no_original.rs"]
 mod original;

@@ -18,6 +18,7 @@ use super::{
     body_mode::{Buffering, unsupported},
     extensions::Unrendered,
     gate::{Gate, deny},
+    handler_status::mark_handler_denial,
     request_body::LengthLimit,
 };
 use crate::{Admission, Denial, Policy, Stop, Wait, admission::Committed, problem::ResponseForm};
@@ -257,6 +258,7 @@ where
                         }
                         return Poll::Ready(Ok(response.map(ResponseBody::refusal)));
                     }
+                    let by_handler = mark_handler_denial(response.extensions_mut());
                     let extensions = response.extensions();
                     let is_denied = extensions.get::<Denied>().is_some_and(|denied| !denied.is_by_handler());
                     if is_denied || extensions.get::<Unserved>().is_some() {
@@ -266,7 +268,9 @@ where
                         admission.report = None;
                     }
                     admission.add_response_headers(response.headers_mut());
-                    if gate.exposes_admission && response.extensions().get::<Admission>().is_none() {
+                    if (gate.exposes_admission || by_handler)
+                        && response.extensions().get::<Admission>().is_none()
+                    {
                         response.extensions_mut().insert(std::mem::take(admission));
                     }
                     return Poll::Ready(Ok(response.map(ResponseBody::inner)));
