@@ -40,7 +40,8 @@
 //!   axum with the feature `axum`. [`mod@pingora`] (feature `pingora`): the same for an existing `ProxyHttp` proxy.
 //! * [`keys`]: keys in a list, or in a table of your own.
 //! * [`policy`]: the policies, and how to write one: synchronous, without I/O, over a borrowed [`Head`].
-//! * [`problem`]: problems, or an error format of your own ([`RenderDenial`](problem::RenderDenial)).
+//! * [`problem`]: problems, or an error format of your own ([`RenderDenial`](problem::RenderDenial)). gRPC calls receive
+//!   a gRPC status with the feature `grpc`.
 //!
 //! # For a managed installation
 //!

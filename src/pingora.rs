@@ -37,7 +37,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use pingora::{
     Error, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
@@ -49,7 +49,7 @@ use crate::{
     clock::{Clock, SystemClock},
     header_value,
     policy::{ChainOrder, Guarded, Misplaced},
-    problem::{self, Problem, RenderDenial},
+    problem::{self, Problem, RenderDenial, ResponseForm},
 };
 
 /// Policies for the hooks of a proxy.
@@ -190,10 +190,18 @@ impl<P: Policy> PingoraGate<P> {
 
     async fn deny(&self, session: &mut Session, denial: &Denial, admission: &Admission) -> Result<()> {
         problem::log(denial);
-        let renderer = self.renderer.for_request(&self.head(session), admission).unwrap_or(&*self.renderer);
-        let (parts, body) = problem::render(denial, renderer, admission).into_parts();
-        // A response to HEAD has the length of the body, but no body (RFC 9110, section 9.3.2).
-        if session.req_header().method == Method::HEAD {
+        let head = self.head(session);
+        let renderer = self.renderer.for_request(&head, admission).unwrap_or(&*self.renderer);
+        let form = ResponseForm::from_head(&head);
+        let (mut parts, body) = problem::render_for(denial, renderer, admission, form).into_parts();
+        if body.is_empty() {
+            // On HTTP/1.1, a response to gRPC would end with the connection otherwise.
+            if !session.is_http2() {
+                parts
+                    .headers
+                    .entry(header::CONTENT_LENGTH)
+                    .or_insert(const { HeaderValue::from_static("0") });
+            }
             return session.write_response_header(Box::new(parts.into()), true).await;
         }
         session.write_response_header(Box::new(parts.into()), false).await?;
@@ -231,7 +239,7 @@ impl<P: Policy> PingoraGate<P> {
     ///
     /// # Errors
     /// 401 if the body does not match the signature, and 413 if it exceeds the limit. The upstream does not receive
-    /// the end of the body, and Pingora writes the response.
+    /// the end of the body, and Pingora writes the response, also for gRPC calls.
     pub fn request_body_filter(
         &self,
         body: &mut Option<Bytes>,

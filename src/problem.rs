@@ -1,10 +1,39 @@
 //! Renders denials as HTTP responses. The core renders [problems](Problem); other error formats implement
 //! [`RenderDenial`].
+//!
+//! # gRPC
+//!
+//! With the feature `grpc`, the response to a gRPC call (`POST` with the media type `application/grpc` or
+//! `application/grpc+…`) is a gRPC status without a body, whatever the renderer. The HTTP status is 200, as gRPC
+//! requires; the headers of the denial and the admission stay.
+//!
+//! | denial | code | details |
+//! |---|---|---|
+//! | 400, 422 | `INVALID_ARGUMENT` | `BadRequest` with the members or values |
+//! | 401 | `UNAUTHENTICATED` | |
+//! | 403 | `PERMISSION_DENIED` | `RetryInfo` for a lockout |
+//! | 402, 412, 428 | `FAILED_PRECONDITION` | |
+//! | 423 | `FAILED_PRECONDITION` | `PreconditionFailure` of the type `LOCK` with the owner, `RetryInfo` |
+//! | 404, 405, 406, 415, 421, 501 | `UNIMPLEMENTED` | |
+//! | 408, 504 | `DEADLINE_EXCEEDED` | |
+//! | 409 | `ABORTED` | |
+//! | 413, 414, 431 | `RESOURCE_EXHAUSTED` | |
+//! | 429 | `RESOURCE_EXHAUSTED` | `QuotaFailure` with the names of the limits, `RetryInfo` |
+//! | 500 | `INTERNAL` | |
+//! | 502 | `UNAVAILABLE` | |
+//! | 503 | `UNAVAILABLE` | `RetryInfo` |
+//!
+//! Every status also has an `ErrorInfo` of the domain `portcullis`. Its reason is the [code](Denial::code) of the denial
+//! in capital letters, such as `RATE_LIMITED`. Clients accept 8 KiB of headers, so long messages and lists are cut.
 
+#[cfg(feature = "grpc")]
+mod grpc;
 mod prerendered;
 mod renderer;
+mod response_form;
 
 pub use renderer::{RenderDenial, RenderedDenial};
+pub use response_form::ResponseForm;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
@@ -45,6 +74,43 @@ pub fn render(
     renderer: &(impl RenderDenial + ?Sized),
     admission: &Admission,
 ) -> Response<Bytes> {
+    render_for(denial, renderer, admission, ResponseForm::WithBody)
+}
+
+/// Renders a denial like [`render()`], in the form that the request needs.
+///
+/// ```
+/// use portcullis::{Admission, Denial, problem::{self, Problem, ResponseForm}};
+///
+/// let form = ResponseForm::HeadersOnly;
+/// let answer = problem::render_for(&Denial::NotFound, &Problem, &Admission::default(), form);
+/// assert_eq!((answer.status().as_u16(), answer.body().len()), (404, 0));
+/// assert_ne!(answer.headers()["content-length"], "0");
+/// ```
+#[must_use]
+pub fn render_for(
+    denial: &Denial,
+    renderer: &(impl RenderDenial + ?Sized),
+    admission: &Admission,
+    form: ResponseForm,
+) -> Response<Bytes> {
+    let mut response = match form {
+        #[cfg(feature = "grpc")]
+        ResponseForm::Grpc => grpc::render(denial, admission),
+        ResponseForm::WithBody | ResponseForm::HeadersOnly => rendered(denial, renderer, admission),
+    };
+    if form == ResponseForm::HeadersOnly {
+        response.body_mut().clear();
+    }
+    response.extensions_mut().insert(DenialCode(denial.code()));
+    response
+}
+
+fn rendered(
+    denial: &Denial,
+    renderer: &(impl RenderDenial + ?Sized),
+    admission: &Admission,
+) -> Response<Bytes> {
     let RenderedDenial { content_type, body, status, is_storable } = renderer.render(denial);
     let length = header_value::from_u64(body.len() as u64);
     let mut response = Response::new(body);
@@ -59,7 +125,6 @@ pub fn render(
     if !is_storable {
         headers.insert(header::CACHE_CONTROL, NO_STORE.clone());
     }
-    response.extensions_mut().insert(DenialCode(denial.code()));
     response
 }
 

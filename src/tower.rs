@@ -33,6 +33,27 @@
 //! A stream of events and a WebSocket therefore count as one request. A WebSocket over HTTP/1.1 is a GET with
 //! `Upgrade`, and over HTTP/2 an [extended CONNECT](crate::policy::StrictHttp::allow_extended_connect).
 //!
+//! # gRPC
+//!
+//! With the feature `grpc`, a denied gRPC call receives a [gRPC status with details](crate::problem#grpc). The layer fits
+//! tonic's server, and a method may return a [`Denial`](crate::Denial) as its status; `examples/tonic.rs` is a complete
+//! server:
+//!
+//! ```
+//! # #[cfg(feature = "grpc")] {
+//! use portcullis::{keys::Keys, policy::{ApiKey, RateLimit}, tower::PortcullisLayer};
+//! use tonic::transport::{Server, server::TcpConnectInfo};
+//!
+//! let layer = PortcullisLayer::new((ApiKey::new(Keys::new()), RateLimit::new()))
+//!     .peer_from(|extensions| Some(extensions.get::<TcpConnectInfo>()?.remote_addr()?.ip()));
+//! let server = Server::builder().layer(layer);
+//! # }
+//! ```
+//!
+//! Every gRPC call is a `POST`: policies that treat reads and writes differently, such as
+//! [`RequireScope`](crate::policy::RequireScope) and [`RequireUnlocked`](crate::policy::RequireUnlocked), take it for a
+//! write. A method may check the scopes itself, with [`Caller::allows`](crate::Caller::allows).
+//!
 //! # Nested layers
 //!
 //! An inner layer continues with the [`Admission`] of the outer one, which is among the request's extensions; if the
@@ -55,6 +76,11 @@ mod extensions;
 mod extract;
 mod future;
 mod gate;
+#[cfg(feature = "grpc")]
+mod handler_status;
+#[cfg(not(feature = "grpc"))]
+#[path = "tower/no_handler_status.rs"]
+mod handler_status;
 #[cfg(not(feature = "axum"))]
 #[path = "tower/no_original.rs"]
 mod original;
@@ -88,7 +114,7 @@ use crate::{
     Admission, Head, Policy, Stop,
     clock::{Clock, SystemClock},
     policy::{ChainOrder, Guarded, Misplaced},
-    problem::{Problem, RenderDenial},
+    problem::{Problem, RenderDenial, ResponseForm},
 };
 
 /// Layer that applies policies to the requests of a service.
@@ -322,13 +348,15 @@ where
         let mut extensions = std::mem::take(request.extensions_mut());
         let origin = self.gate.origin(&extensions, request.uri());
         let head = self.gate.head(&request, &origin, !request.body().is_end_stream());
+        let form = ResponseForm::from_head(&head);
         let admission = extensions.get_or_insert_default::<Admission>();
         let stop = match admission.evaluate(&self.gate.chain, head) {
-            Ok(()) => return ResponseFuture::serve(&mut self.inner, request, extensions, self.gate.clone()),
+            Ok(()) => {
+                return ResponseFuture::serve(&mut self.inner, request, form, extensions, self.gate.clone());
+            }
             Err(Stop::Deny(denial)) => {
                 let renderer = self.gate.renderer_for(&head, admission);
-                let is_head = head.method == Method::HEAD;
-                return ResponseFuture::refused(self.gate.deny(denial, admission, renderer, is_head));
+                return ResponseFuture::refused(self.gate.deny(denial, admission, renderer, form));
             }
             Err(stop) => stop,
         };
@@ -336,6 +364,6 @@ where
         let clone = self.inner.clone();
         let ready = std::mem::replace(&mut self.inner, clone);
         *request.extensions_mut() = extensions;
-        ResponseFuture::waiting(stop, request, origin, ready, self.gate.clone())
+        ResponseFuture::waiting(stop, request, form, origin, ready, self.gate.clone())
     }
 }

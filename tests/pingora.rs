@@ -93,6 +93,13 @@ impl ProxyHttp for Proxy {
 /// Sends a chunked POST with these headers, and its pieces one by one. The body of a request that is not ended stays
 /// open until the response has arrived. Returns the status and the body of the response.
 async fn post(address: SocketAddr, headers: &str, pieces: &[&str], ended: bool) -> (u16, String) {
+    let response = exchange(address, headers, pieces, ended).await;
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), body.to_owned())
+}
+
+/// Sends a POST like [`post`], and returns the whole response.
+async fn exchange(address: SocketAddr, headers: &str, pieces: &[&str], ended: bool) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!("POST /orders HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n{headers}");
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -106,9 +113,7 @@ async fn post(address: SocketAddr, headers: &str, pieces: &[&str], ended: bool) 
     }
     let mut response = Vec::new();
     timeout(DEADLINE, stream.read_to_end(&mut response)).await.expect("a response arrives").unwrap();
-    let response = String::from_utf8(response).unwrap();
-    let (head, body) = response.split_once("\r\n\r\n").unwrap();
-    (head[9..12].parse().unwrap(), body.to_owned())
+    String::from_utf8(response).unwrap()
 }
 
 #[tokio::test]
@@ -144,6 +149,23 @@ async fn gate_without_content_checks_rejects_chunked_content() {
     let (status, problem) = post(address, "", &["1"], false).await;
     assert_eq!(status, 413, "{problem}");
     assert!(problem.contains("content-too-large"), "{problem}");
+    assert!(received.try_recv().is_err());
+}
+
+#[cfg(feature = "grpc")]
+#[tokio::test]
+async fn denied_grpc_call_receives_a_status_in_headers() {
+    let (upstream, mut received) = upstream().await;
+    let policy: Arc<dyn Policy> = Arc::new(BodyLimit::new(5));
+    let address = serve_pingora(vec![Proxy { gate: PingoraGate::new(policy), upstream }]).await[0];
+    let response = exchange(address, "content-type: application/grpc+proto\r\n", &["1"], true).await;
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
+    let head = head.to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    for line in ["content-type: application/grpc", "content-length: 0", "grpc-status: 8"] {
+        assert!(head.lines().any(|it| it == line), "{line}: {head}");
+    }
+    assert_eq!(body, "");
     assert!(received.try_recv().is_err());
 }
 

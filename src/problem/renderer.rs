@@ -41,8 +41,8 @@ impl RenderedDenial {
 /// An error format: renders the bodies of denials.
 ///
 /// The headers that the status requires, such as `WWW-Authenticate` and `Retry-After`, do not depend on the format:
-/// [`render`](super::render()) adds them. The default of every face is [`Problem`](super::Problem). A closure is a
-/// renderer, too:
+/// [`render`](super::render()) adds them. The default of every face is [`Problem`](super::Problem). With the feature
+/// `grpc`, a denied gRPC call receives a gRPC status, whatever the renderer. A closure is a renderer, too:
 ///
 /// ```
 /// use http::HeaderValue;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Extensions, Method, Request, Response};
+use http::{Extensions, Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -18,11 +18,13 @@ use super::{
     body_mode::{Buffering, unsupported},
     extensions::Unrendered,
     gate::{Gate, Origin},
+    handler_status::mark_handler_denial,
     request_body::LengthLimit,
 };
 use crate::{
     Admission, Denial, Policy, Stop, Wait,
     admission::{Committed, ResponseInfo},
+    problem::ResponseForm,
 };
 
 pin_project! {
@@ -47,17 +49,22 @@ pin_project! {
         Serving {
             #[pin]
             future: S::Future,
-            served: Option<Committed>,
-            info: ResponseInfo,
-            // The whole admission, for a layer that exposes it.
-            exposed: Option<Box<Admission>>,
-            gate: Arc<Gate<P>>,
-            is_head: bool,
-            bound: Option<LengthLimit>,
+            served: Served<P>,
         },
         Refused { response: Option<Response<Bytes>> },
         Waiting { cold: Option<Box<Suspended<S, P, C, B>>> },
     }
+}
+
+/// The results of the policies that the response of the inner service needs.
+struct Served<P> {
+    permits: Option<Committed>,
+    info: ResponseInfo,
+    /// The whole admission, for a layer that exposes it.
+    exposed: Option<Box<Admission>>,
+    gate: Arc<Gate<P>>,
+    form: ResponseForm,
+    bound: Option<LengthLimit>,
 }
 
 /// A request that waits for its decision. Boxed, because it is rare and large.
@@ -65,6 +72,7 @@ struct Suspended<S, P, C: BodyMode<B>, B> {
     waits_for: WaitFor<B>,
     /// The request without its body and its admission.
     request: Request<()>,
+    form: ResponseForm,
     origin: Origin,
     has_content: bool,
     body: BodyState<B>,
@@ -139,7 +147,7 @@ where
         admission.refund();
         let head = self.gate.head(&self.request, &self.origin, self.has_content);
         let renderer = self.gate.renderer_for(&head, &admission);
-        let response = self.gate.deny(denial, &admission, renderer, head.method == Method::HEAD);
+        let response = self.gate.deny(denial, &admission, renderer, self.form);
         State::Refused { response: Some(response) }
     }
 }
@@ -156,14 +164,14 @@ where
     pub(super) fn serve(
         service: &mut S,
         request: Request<B>,
+        form: ResponseForm,
         mut extensions: Extensions,
         gate: Arc<Gate<P>>,
     ) -> Self {
         let admission = extensions.get_or_insert_default::<Admission>();
-        let is_head = request.method() == Method::HEAD;
         let bound = LengthLimit::from_admission(admission.body_limit(), request.body());
         let request = C::wrap(request, admission.take_content_check(), bound.clone());
-        Self { state: State::serve(service, request, is_head, bound, extensions, gate) }
+        Self { state: State::serve(service, request, form, bound, extensions, gate) }
     }
 
     pub(super) fn refused(response: Response<Bytes>) -> Self {
@@ -173,6 +181,7 @@ where
     pub(super) fn waiting(
         stop: Stop,
         request: Request<B>,
+        form: ResponseForm,
         origin: Origin,
         service: S,
         gate: Arc<Gate<P>>,
@@ -183,6 +192,7 @@ where
         let mut cold = Box::new(Suspended {
             waits_for: WaitFor::External(Box::pin(std::future::ready(()))),
             request: Request::from_parts(head, ()),
+            form,
             origin,
             has_content,
             body: BodyState::Unread(body),
@@ -208,7 +218,7 @@ where
     fn serve(
         service: &mut S,
         request: Result<Request<C::Body>, Denial>,
-        is_head: bool,
+        form: ResponseForm,
         bound: Option<LengthLimit>,
         mut extensions: Extensions,
         gate: Arc<Gate<P>>,
@@ -218,24 +228,70 @@ where
             Ok(request) => request,
             Err(denial) => {
                 admission.refund();
-                let response = Some(gate.deny(denial, admission, &*gate.renderer, is_head));
+                let response = Some(gate.deny(denial, admission, &*gate.renderer, form));
                 return Self::Refused { response };
             }
         };
-        let served = Some(admission.take_permits().commit());
+        let permits = Some(admission.take_permits().commit());
         admission.prepare_upstream(&mut request);
         let info = admission.response.clone();
         let exposed = gate.exposes_admission.then(|| Box::new(admission.clone()));
         *request.extensions_mut() = extensions;
-        Self::Serving { future: service.call(request), served, info, exposed, gate, is_head, bound }
+        let served = Served { permits, info, exposed, gate, form, bound };
+        Self::Serving { future: service.call(request), served }
     }
 }
 
-/// Returns the admission for the extensions of a response, as far as the future has it.
-fn admission_of(info: &mut ResponseInfo, exposed: &mut Option<Box<Admission>>) -> Admission {
-    let mut admission = exposed.take().map_or_else(Admission::default, |admission| *admission);
-    admission.response = std::mem::take(info);
-    admission
+impl<P: Policy> Served<P> {
+    /// Returns the response to the client, according to that of the inner service.
+    fn respond<R, E>(&mut self, outcome: Result<Response<R>, E>) -> Result<Response<ResponseBody<R>>, E> {
+        // The inner service has responded to a part of the body only.
+        if let Some(bound) = self.bound.as_ref().filter(|bound| bound.is_exceeded()) {
+            let denial = Denial::ContentTooLarge { limit: bound.limit() };
+            self.refund();
+            return Ok(self.deny(denial).map(ResponseBody::refusal));
+        }
+        let mut response = outcome?;
+        if let Some(Unrendered(denial)) = response.extensions_mut().remove() {
+            // A handler denied the request. It counts: otherwise a caller could try ids without limit.
+            let mut response = self.deny(denial);
+            if let Some(denied) = response.extensions_mut().get_mut::<Denied>() {
+                denied.set_by_handler();
+            }
+            return Ok(response.map(ResponseBody::refusal));
+        }
+        mark_handler_denial(response.extensions_mut());
+        let extensions = response.extensions();
+        let is_denied = extensions.get::<Denied>().is_some_and(|denied| !denied.is_by_handler());
+        if is_denied || extensions.get::<Unserved>().is_some() {
+            self.refund();
+        }
+        self.info.add_headers(response.headers_mut());
+        if self.exposed.is_some() && response.extensions().get::<Admission>().is_none() {
+            response.extensions_mut().insert(self.take_admission());
+        }
+        Ok(response.map(ResponseBody::inner))
+    }
+
+    fn deny(&mut self, denial: Denial) -> Response<Bytes> {
+        let admission = self.take_admission();
+        self.gate.deny(denial, &admission, &*self.gate.renderer, self.form)
+    }
+
+    /// Refunds the permits of a request that was not served. A refunded permit is not reported as spent.
+    fn refund(&mut self) {
+        if let Some(permits) = self.permits.take() {
+            permits.refund(self.gate.clock.now());
+        }
+        self.info.report = None;
+    }
+
+    /// Takes the admission for the extensions of the response, as far as it was preserved.
+    fn take_admission(&mut self) -> Admission {
+        let mut admission = self.exposed.take().map_or_else(Admission::default, |admission| *admission);
+        admission.response = std::mem::take(&mut self.info);
+        admission
+    }
 }
 
 impl<S, P, C, B, R> Future for ResponseFuture<S, P, C, B>
@@ -252,42 +308,9 @@ where
         let mut state = self.project().state;
         loop {
             let next = match state.as_mut().project() {
-                StateProjection::Serving { future, served, info, exposed, gate, is_head, bound } => {
+                StateProjection::Serving { future, served } => {
                     let outcome = ready!(future.poll(cx));
-                    // The inner service has responded to a part of the body only.
-                    if let Some(bound) = bound.as_ref().filter(|bound| bound.is_exceeded()) {
-                        if let Some(served) = served.take() {
-                            served.refund(gate.clock.now());
-                        }
-                        info.report = None;
-                        let denial = Denial::ContentTooLarge { limit: bound.limit() };
-                        let admission = admission_of(info, exposed);
-                        let response = gate.deny(denial, &admission, &*gate.renderer, *is_head);
-                        return Poll::Ready(Ok(response.map(ResponseBody::refusal)));
-                    }
-                    let mut response = outcome?;
-                    if let Some(Unrendered(denial)) = response.extensions_mut().remove() {
-                        // A handler denied the request. It counts: otherwise a caller could try ids without limit.
-                        let admission = admission_of(info, exposed);
-                        let mut response = gate.deny(denial, &admission, &*gate.renderer, *is_head);
-                        if let Some(denied) = response.extensions_mut().get_mut::<Denied>() {
-                            denied.set_by_handler();
-                        }
-                        return Poll::Ready(Ok(response.map(ResponseBody::refusal)));
-                    }
-                    let extensions = response.extensions();
-                    let is_denied = extensions.get::<Denied>().is_some_and(|denied| !denied.is_by_handler());
-                    if is_denied || extensions.get::<Unserved>().is_some() {
-                        if let Some(served) = served.take() {
-                            served.refund(gate.clock.now());
-                        }
-                        info.report = None;
-                    }
-                    info.add_headers(response.headers_mut());
-                    if exposed.is_some() && response.extensions().get::<Admission>().is_none() {
-                        response.extensions_mut().insert(admission_of(info, exposed));
-                    }
-                    return Poll::Ready(Ok(response.map(ResponseBody::inner)));
+                    return Poll::Ready(served.respond(outcome));
                 }
                 StateProjection::Refused { response } => {
                     let response = response.take().expect("a future is not polled after it is ready");
@@ -303,8 +326,9 @@ where
                     match again {
                         Ok(()) => {
                             let cold = kept.take().expect("it was there just above");
-                            let is_head = cold.request.method() == Method::HEAD;
-                            let Suspended { mut request, body, mut admission, mut service, gate, .. } = *cold;
+                            let Suspended {
+                                mut request, form, body, mut admission, mut service, gate, ..
+                            } = *cold;
                             let bound = match &body {
                                 BodyState::Unread(body) => {
                                     LengthLimit::from_admission(admission.body_limit(), body)
@@ -324,7 +348,7 @@ where
                                 BodyState::Taken => Err(unsupported()),
                             };
                             extensions.insert(admission);
-                            State::serve(&mut service, request, is_head, bound, extensions, gate)
+                            State::serve(&mut service, request, form, bound, extensions, gate)
                         }
                         Err(stop) => match cold.wait(stop) {
                             Ok(()) => continue,

@@ -10,7 +10,7 @@ use crate::{
     Admission, Denial, Head, Policy,
     clock::Clock,
     policy::Guarded,
-    problem::{self, RenderDenial},
+    problem::{self, RenderDenial, ResponseForm},
 };
 
 /// Finds the target that the client sent among a request's extensions.
@@ -68,20 +68,16 @@ impl<P: Policy> Gate<P> {
         self.renderer.for_request(head, admission).unwrap_or(&*self.renderer)
     }
 
-    /// Returns the response of a denial. For `HEAD` it has the length of the body, but no body (RFC 9110, section
-    /// 9.3.2).
+    /// Returns the response of a denial.
     pub(super) fn deny(
         &self,
         denial: Denial,
         admission: &Admission,
         renderer: &dyn RenderDenial,
-        is_head: bool,
+        form: ResponseForm,
     ) -> Response<Bytes> {
         problem::log(&denial);
-        let mut response = problem::render(&denial, renderer, admission);
-        if is_head {
-            response.body_mut().clear();
-        }
+        let mut response = problem::render_for(&denial, renderer, admission, form);
         response.extensions_mut().insert(Denied::new(denial));
         if self.exposes_admission {
             response.extensions_mut().insert(admission.clone());

@@ -17,7 +17,7 @@ use super::{
     request_id::OwnAnswer, response_body::GatewayBody, upstream_body::UpstreamBody,
 };
 use crate::config::{self, Config};
-use portcullis::{Denial, tower::RequestBody};
+use portcullis::{Denial, problem::ResponseForm, tower::RequestBody};
 use portcullis_surfaces::{apig, discue, documentation};
 
 /// The surfaces. Each is created once and shared by all routes to it.
@@ -83,7 +83,8 @@ impl Service<Request<RequestBody<ClientBody>>> for Backend {
         match self {
             Self::Upstream(upstream) => {
                 let upstream = upstream.clone();
-                Box::pin(async move { Ok(upstream_response(upstream.forward(request).await)) })
+                let form = ResponseForm::from_headers(request.method(), request.headers());
+                Box::pin(async move { Ok(upstream_response(upstream.forward(request).await, form)) })
             }
             Self::Surface(router) => {
                 let answer = router.call(request);
@@ -97,8 +98,11 @@ impl Service<Request<RequestBody<ClientBody>>> for Backend {
     }
 }
 
-/// Returns the response to a forwarded request.
-fn upstream_response(forwarded: Result<Response<UpstreamBody>, Denial>) -> Response<GatewayBody> {
+/// Returns the response to a forwarded request; a denial has the form that the request needs.
+fn upstream_response(
+    forwarded: Result<Response<UpstreamBody>, Denial>,
+    form: ResponseForm,
+) -> Response<GatewayBody> {
     match forwarded {
         // hyper sends no content with a 205 on HTTP/1.1, but would on HTTP/2.
         Ok(response) if response.status() == StatusCode::RESET_CONTENT => {
@@ -108,8 +112,8 @@ fn upstream_response(forwarded: Result<Response<UpstreamBody>, Denial>) -> Respo
         // The client aborted its body after the upstream had begun to read it. That counts towards the client's limits:
         // otherwise the client could load the upstream for free.
         Err(denial @ (Denial::BadRequest { .. } | Denial::RequestTimeout)) => {
-            GatewayBody::denial_response(&denial)
+            GatewayBody::denial_response(&denial, form)
         }
-        Err(denial) => GatewayBody::unserved(&denial),
+        Err(denial) => GatewayBody::unserved(&denial, form),
     }
 }

@@ -18,7 +18,7 @@ use super::{
     response_body::GatewayBody,
     router::Routes,
 };
-use portcullis::{Admission, Denial, tower::RequestBody};
+use portcullis::{Admission, Denial, problem::ResponseForm, tower::RequestBody};
 
 /// Sends a request to the backend of the route that was found during admission.
 #[derive(Clone)]
@@ -40,15 +40,23 @@ impl Service<Request<RequestBody<ClientBody>>> for Dispatch {
         let found = request.extensions().get::<Admission>().and_then(|admission| self.0.backend(admission));
         let Some((backend, methods)) = found else {
             let denial = Denial::internal("an admitted request has no route");
-            return Either::Right(ready(Ok(GatewayBody::unserved(&denial))));
+            return unserved(&denial, &request);
         };
         if *request.method() == Method::OPTIONS && matches!(backend, Backend::Upstream(_)) {
             match max_forwards::count_down(request.headers_mut()) {
                 Ok(Next::Forward) => {}
                 Ok(Next::Answer) => return Either::Right(ready(Ok(max_forwards::options(methods)))),
-                Err(denial) => return Either::Right(ready(Ok(GatewayBody::unserved(&denial)))),
+                Err(denial) => return unserved(&denial, &request),
             }
         }
         Either::Left(backend.clone().call(request))
     }
+}
+
+fn unserved<F, B>(
+    denial: &Denial,
+    request: &Request<B>,
+) -> Either<F, Ready<Result<Response<GatewayBody>, Infallible>>> {
+    let form = ResponseForm::from_headers(request.method(), request.headers());
+    Either::Right(ready(Ok(GatewayBody::unserved(denial, form))))
 }

@@ -20,7 +20,7 @@ use crate::config;
 use portcullis::{
     Admission, Denial,
     denial::Forbidden,
-    problem::{self, Problem},
+    problem::{self, Problem, ResponseForm},
 };
 
 static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -121,7 +121,8 @@ pub(super) async fn checked(State(hosts): State<Arc<Hosts>>, request: Request, n
         Ok(()) => next.run(request).await,
         Err(denial) => {
             problem::log(&denial);
-            problem::render(&denial, &Problem, &Admission::default()).map(Body::from)
+            let form = ResponseForm::from_headers(request.method(), request.headers());
+            problem::render_for(&denial, &Problem, &Admission::default(), form).map(Body::from)
         }
     }
 }

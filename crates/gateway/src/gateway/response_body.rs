@@ -14,7 +14,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use super::{request_id::RequestId, upstream_body::UpstreamBody};
 use portcullis::{
     Admission, Denial,
-    problem::{self, Problem},
+    problem::{self, Problem, ResponseForm},
     tower::{BoxError, ResponseBody, Unserved},
 };
 
@@ -27,16 +27,16 @@ pub(super) enum GatewayBody {
 
 impl GatewayBody {
     /// Creates the response to a request that the gateway denies.
-    pub(super) fn denial_response(denial: &Denial) -> Response<Self> {
+    pub(super) fn denial_response(denial: &Denial, form: ResponseForm) -> Response<Self> {
         problem::log(denial);
-        problem::render(denial, &Problem, &Admission::default())
+        problem::render_for(denial, &Problem, &Admission::default(), form)
             .map(|bytes| Self::Local(ResponseBody::refusal(bytes)))
     }
 
     /// Creates the response to an admitted request that the gateway denies before a service has processed it. The
     /// permits of the request are refunded.
-    pub(super) fn unserved(denial: &Denial) -> Response<Self> {
-        let mut response = Self::denial_response(denial);
+    pub(super) fn unserved(denial: &Denial, form: ResponseForm) -> Response<Self> {
+        let mut response = Self::denial_response(denial, form);
         response.extensions_mut().insert(Unserved);
         response
     }

@@ -161,6 +161,19 @@ async fn unreachable_upstream_is_502() {
 }
 
 #[tokio::test]
+async fn unreachable_upstream_is_a_status_for_a_grpc_call() {
+    let installation = Installation::new(free_address(), "");
+    let gateway = installation.start();
+    let call = client().post(gateway.url("/x")).header("content-type", "application/grpc").body("x");
+    let response = call.send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "application/grpc");
+    assert_eq!(response.headers()["grpc-status"], "14");
+    assert!(response.bytes().await.unwrap().is_empty());
+    assert_eq!(gateway.access("/x")["code"], "bad-gateway");
+}
+
+#[tokio::test]
 async fn upstream_without_http_is_502() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
