@@ -97,7 +97,7 @@ async fn serve<P: Policy + 'static>(
     let address = listener.local_addr().unwrap();
     let server = Server::builder()
         .layer(record)
-        .layer(layer.clock(clock))
+        .layer(layer.clock(clock).expose_admission())
         .add_service(HealthServer::new(Services))
         .serve_with_incoming(TcpIncoming::from(listener));
     tokio::spawn(server);
