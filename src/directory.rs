@@ -11,8 +11,8 @@ mod index;
 mod interner;
 mod lookup;
 mod reload;
+mod remembered;
 mod throttles;
-mod verified;
 
 pub use entry::{CallerEntry, KeyEntry};
 pub(crate) use entry::{Metadata, TenantSlot};
@@ -42,8 +42,8 @@ use crate::{
 use apps::Apps;
 use index::WriterIndex;
 use reload::Health;
+use remembered::Generation;
 use throttles::Throttles;
-use verified::Generation;
 
 /// A hasher for digests. They are uniformly distributed, so their first bytes are the hash.
 #[derive(Default)]
@@ -131,9 +131,9 @@ impl Directory {
         found.or_else(|| self.find_by_sha256(presented))
     }
 
-    /// Returns the credential whose secret is this text, like `find`, which is called unless this thread has verified
-    /// the text since the last change of credentials.
-    pub(crate) fn find_verified<E>(
+    /// Returns the credential whose secret is this text, like `find`, which is called unless this thread has looked
+    /// the text up since the last change of credentials.
+    pub(crate) fn find_remembered<E>(
         &self,
         presented: &str,
         find: impl FnOnce() -> Result<Option<Arc<KeyEntry>>, E>,

@@ -70,6 +70,12 @@ impl Permits {
     /// Commits the permits: the request is being served, and its permits stay spent.
     #[must_use]
     pub fn commit(mut self) -> Committed {
+        self.commit_all()
+    }
+
+    /// Commits the permits in place, which copies them once.
+    #[inline]
+    pub(crate) fn commit_all(&mut self) -> Committed {
         Committed(std::mem::take(&mut self.taken))
     }
 }

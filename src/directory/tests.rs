@@ -189,14 +189,14 @@ fn path_has_its_ancestors() {
 
 /// Each text is looked up twice: the thread remembers the first result.
 #[test]
-fn verified_key_follows_every_change() {
+fn remembered_key_follows_every_change() {
     let world = Fixture::new();
     let mut created = None;
     let key = world.key_with(|credential| created = Some(credential.clone()));
     let created = created.unwrap();
     let find = || {
         let find =
-            || world.directory.find_verified(&key, || Ok::<_, ()>(world.directory.find(&key))).unwrap();
+            || world.directory.find_remembered(&key, || Ok::<_, ()>(world.directory.find(&key))).unwrap();
         let first = find();
         assert_eq!(first.as_ref().map(Arc::as_ptr), find().as_ref().map(Arc::as_ptr));
         first
@@ -223,21 +223,34 @@ fn verified_key_follows_every_change() {
 }
 
 #[test]
+fn unknown_key_is_found_after_its_creation() {
+    let world = Fixture::new();
+    let created = std::cell::Cell::new(None);
+    let key = world.key_with(|credential| created.set(Some(credential.clone())));
+    let created = created.into_inner().unwrap();
+    world.change(ChangeKind::Deleted, Entity::Credential(created.clone()));
+    let find = || world.directory.find_remembered(&key, || Ok::<_, ()>(world.directory.find(&key))).unwrap();
+    assert!((0..2).all(|_| find().is_none()));
+    world.change(ChangeKind::Created, Entity::Credential(created));
+    assert!(find().is_some());
+}
+
+#[test]
 fn key_of_a_deleted_caller_is_not_found() {
     let world = Fixture::new();
     let key = world.key();
-    let find = || world.directory.find_verified(&key, || Ok::<_, ()>(world.directory.find(&key))).unwrap();
+    let find = || world.directory.find_remembered(&key, || Ok::<_, ()>(world.directory.find(&key))).unwrap();
     assert!(find().is_some());
     world.delete_caller(&"caller".parse().unwrap());
     assert!(find().is_none());
 }
 
 #[test]
-fn verified_key_is_known_to_its_own_directory_only() {
+fn remembered_key_is_known_to_its_own_directory_only() {
     let [ours, other] = [(); 2].map(|()| Fixture::new());
     let key = ours.key();
     let find = |world: &Fixture| {
-        world.directory.find_verified(&key, || Ok::<_, ()>(world.directory.find(&key))).unwrap()
+        world.directory.find_remembered(&key, || Ok::<_, ()>(world.directory.find(&key))).unwrap()
     };
     assert!(find(&ours).is_some());
     assert!(find(&other).is_none());

@@ -323,7 +323,7 @@ impl ApiKey {
                 .map(|code| directory.find(code))
                 .map_err(|_| self.invalid_credential(head, Unauthenticated::Malformed))?,
             Lookup::Directory(directory) => directory
-                .find_verified(presented, || find_in_directory(directory, presented))
+                .find_remembered(presented, || find_in_directory(directory, presented))
                 .map_err(|_| self.invalid_credential(head, Unauthenticated::Malformed))?,
             _ if !has_key_length(presented) => {
                 return Err(self.invalid_credential(head, Unauthenticated::Malformed).into());

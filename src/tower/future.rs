@@ -159,6 +159,15 @@ where
     P: Policy,
     B: Body,
 {
+    /// Passes a request to the service without a decision.
+    #[inline]
+    pub(super) fn pass(service: &mut S, request: Request<B>, gate: Arc<Gate<P>>) -> Self {
+        let form = ResponseForm::from_headers(request.method(), request.headers());
+        let served =
+            Served { permits: None, info: ResponseInfo::default(), exposed: None, gate, form, bound: None };
+        Self { state: State::start(service, C::wrap(request, None, None), served) }
+    }
+
     /// Passes an admitted request to the service. Its extensions, which were taken out of it, contain the admission.
     #[inline]
     pub(super) fn serve(
@@ -217,28 +226,39 @@ where
     #[inline]
     fn serve(
         service: &mut S,
-        request: Result<Request<C::Body>, Denial>,
+        mut request: Result<Request<C::Body>, Denial>,
         form: ResponseForm,
         bound: Option<LengthLimit>,
         mut extensions: Extensions,
         gate: Arc<Gate<P>>,
     ) -> Self {
         let admission = extensions.get_or_insert_default::<Admission>();
-        let mut request = match request {
-            Ok(request) => request,
-            Err(denial) => {
-                admission.refund();
-                let response = Some(gate.deny(denial, admission, &*gate.renderer, form));
-                return Self::Refused { response };
-            }
+        if let Ok(request) = &mut request {
+            admission.prepare_upstream(request);
+        }
+        let served = Served {
+            permits: Some(admission.permits.commit_all()),
+            info: admission.response.clone(),
+            exposed: gate.exposes_admission.then(|| Box::new(admission.clone())),
+            gate,
+            form,
+            bound,
         };
-        let permits = Some(admission.take_permits().commit());
-        admission.prepare_upstream(&mut request);
-        let info = admission.response.clone();
-        let exposed = gate.exposes_admission.then(|| Box::new(admission.clone()));
-        *request.extensions_mut() = extensions;
-        let served = Served { permits, info, exposed, gate, form, bound };
-        Self::Serving { future: service.call(request), served }
+        if let Ok(request) = &mut request {
+            *request.extensions_mut() = extensions;
+        }
+        Self::start(service, request, served)
+    }
+
+    #[inline]
+    fn start(service: &mut S, request: Result<Request<C::Body>, Denial>, mut served: Served<P>) -> Self {
+        match request {
+            Ok(request) => Self::Serving { future: service.call(request), served },
+            Err(denial) => {
+                served.refund();
+                Self::Refused { response: Some(served.deny(denial)) }
+            }
+        }
     }
 }
 

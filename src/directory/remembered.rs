@@ -1,4 +1,4 @@
-//! The credentials that a thread verified before.
+//! The results of earlier look-ups of credentials, for each thread.
 
 use std::{
     cell::RefCell,
@@ -12,11 +12,11 @@ use siphasher::sip128::SipHasher24;
 
 use super::KeyEntry;
 
-/// The number of credentials that each thread remembers: a power of two.
+/// The number of results that each thread remembers.
 const SLOTS: usize = 1 << 14;
 
-/// The verifications of other credentials of one slot after which it remembers another credential. A thread with more
-/// callers than slots would otherwise write to the cold memory of two entries for each request.
+/// The look-ups of other texts of one slot after which it remembers another result. A thread with more callers than slots
+/// would otherwise write to the cold memory of two entries for each request.
 const MISSES: u8 = 4;
 
 /// The state of a directory's credentials: a number that no other state of any directory of the process has.
@@ -32,12 +32,12 @@ impl Default for Generation {
 }
 
 impl Generation {
-    /// Marks that credentials were changed: what threads verified before is no longer used.
+    /// Marks that credentials were changed: what threads remember is no longer used.
     pub(super) fn advance(&self) {
         self.0.store(NEXT.fetch_add(1, Ordering::Relaxed), Ordering::Release);
     }
 
-    /// Returns the credential whose secret is this text. `find` verifies it, unless this thread has verified it in
+    /// Returns the credential whose secret is this text. `find` looks it up, unless this thread has looked it up in
     /// this generation.
     ///
     /// The thread compares a hash of the text: SipHash-2-4 with 128 bits, under a key that only the thread knows. An
@@ -49,29 +49,26 @@ impl Generation {
     ) -> Result<Option<Arc<KeyEntry>>, E> {
         // Read before `find` runs: a change in between makes its result one of an earlier generation.
         let generation = self.0.load(Ordering::Acquire);
-        let (hash, verified) = VERIFIED.with_borrow_mut(|verified| {
-            let hash = verified.hash(text);
-            (hash, verified.get(hash, generation))
+        let (hash, found) = RESULTS.with_borrow_mut(|results| {
+            let hash = results.hash(text);
+            (hash, results.get(hash, generation).map(|slot| slot.key.clone()))
         });
-        if verified.is_some() {
-            return Ok(verified);
+        if let Some(found) = found {
+            return Ok(found);
         }
         let found = find()?;
-        if let Some(key) = &found {
-            VERIFIED.with_borrow_mut(|verified| verified.insert(hash, generation, key));
-        }
+        RESULTS.with_borrow_mut(|results| results.insert(hash, generation, found.as_ref()));
         Ok(found)
     }
 }
 
 thread_local! {
-    static VERIFIED: RefCell<Verified> = RefCell::default();
+    static RESULTS: RefCell<Results> = RefCell::default();
 }
 
-/// The credentials that a thread verified before, each in the slot of its hash.
-struct Verified {
+/// The results that a thread remembers, each in the slot of its text's hash.
+struct Results {
     hasher: SipHasher24,
-    /// Empty until a credential is verified.
     slots: Vec<Slot>,
 }
 
@@ -79,12 +76,13 @@ struct Verified {
 struct Slot {
     hash: u128,
     generation: u64,
+    /// `None` for a text that is no known credential, such as that of a client that repeats its request with it.
     key: Option<Arc<KeyEntry>>,
-    /// The verifications of other credentials of this slot.
+    /// The look-ups of other texts of this slot.
     misses: u8,
 }
 
-impl Default for Verified {
+impl Default for Results {
     fn default() -> Self {
         let mut secret = [0; 16];
         // Without a random source, nothing is remembered, because texts with equal hashes could be found.
@@ -93,7 +91,7 @@ impl Default for Verified {
     }
 }
 
-impl Verified {
+impl Results {
     fn hash(&self, text: &str) -> u128 {
         self.hasher.hash(text.as_bytes()).as_u128()
     }
@@ -103,21 +101,23 @@ impl Verified {
         self.slots.get_mut(at)
     }
 
-    fn get(&mut self, hash: u128, generation: u64) -> Option<Arc<KeyEntry>> {
+    /// Returns the result for a text with this hash.
+    fn get(&mut self, hash: u128, generation: u64) -> Option<&Slot> {
         let slot = self.slot(hash)?;
         if slot.hash != hash || slot.generation != generation {
             return None;
         }
         slot.misses = 0;
-        slot.key.clone()
+        Some(slot)
     }
 
-    fn insert(&mut self, hash: u128, generation: u64, key: &Arc<KeyEntry>) {
+    fn insert(&mut self, hash: u128, generation: u64, key: Option<&Arc<KeyEntry>>) {
         let Some(slot) = self.slot(hash) else { return };
-        if slot.generation != generation || slot.misses >= MISSES {
-            *slot = Slot { hash, generation, key: Some(key.clone()), misses: 0 };
+        // Guessed texts never replace a credential.
+        if slot.generation != generation || slot.key.is_none() || key.is_some() && slot.misses >= MISSES {
+            *slot = Slot { hash, generation, key: key.cloned(), misses: 0 };
         } else {
-            slot.misses += 1;
+            slot.misses += u8::from(key.is_some());
         }
     }
 }
@@ -135,38 +135,53 @@ mod tests {
     #[test]
     fn slot_remembers_the_key_that_replaces_another_after_some_misses() {
         let [first, second] = keys();
-        let mut verified = Verified::default();
+        let mut results = Results::default();
         // Two hashes of one slot.
         let (ours, other) = (7, 7 + SLOTS as u128);
-        verified.insert(ours, 1, &first);
+        results.insert(ours, 1, Some(&first));
         for _ in 0..MISSES {
-            verified.insert(other, 1, &second);
-            assert!(verified.get(other, 1).is_none());
+            results.insert(other, 1, Some(&second));
+            assert!(results.get(other, 1).is_none());
         }
-        verified.insert(other, 1, &second);
-        assert!(Arc::ptr_eq(&verified.get(other, 1).unwrap(), &second));
-        assert!(verified.get(ours, 1).is_none());
+        results.insert(other, 1, Some(&second));
+        assert!(Arc::ptr_eq(&results.get(other, 1).unwrap().key.as_ref().unwrap(), &second));
+        assert!(results.get(ours, 1).is_none());
     }
 
     #[test]
     fn key_in_use_is_not_replaced() {
         let [first, second] = keys();
-        let mut verified = Verified::default();
-        verified.insert(0, 1, &first);
+        let mut results = Results::default();
+        results.insert(0, 1, Some(&first));
         for _ in 0..10 * MISSES {
-            assert!(verified.get(0, 1).is_some());
-            verified.insert(SLOTS as u128, 1, &second);
+            assert!(results.get(0, 1).is_some());
+            results.insert(SLOTS as u128, 1, Some(&second));
         }
     }
 
     #[test]
     fn key_of_an_earlier_generation_is_replaced_at_once() {
         let [first, second] = keys();
-        let mut verified = Verified::default();
-        verified.insert(0, 1, &first);
-        assert!(verified.get(0, 2).is_none());
-        verified.insert(SLOTS as u128, 2, &second);
-        assert!(verified.get(SLOTS as u128, 2).is_some());
+        let mut results = Results::default();
+        results.insert(0, 1, Some(&first));
+        assert!(results.get(0, 2).is_none());
+        results.insert(SLOTS as u128, 2, Some(&second));
+        assert!(results.get(SLOTS as u128, 2).is_some());
+    }
+
+    #[test]
+    fn guess_is_remembered_until_the_next_result_and_replaces_no_key() {
+        let [first, _] = keys();
+        let mut results = Results::default();
+        let guess = |at: u128| at * SLOTS as u128;
+        results.insert(guess(1), 1, None);
+        assert!(results.get(guess(1), 1).unwrap().key.is_none());
+        results.insert(0, 1, Some(&first));
+        for at in 1..100 {
+            results.insert(guess(at), 1, None);
+            assert!(results.get(guess(at), 1).is_none());
+        }
+        assert!(results.get(0, 1).unwrap().key.is_some());
     }
 
     /// A change between the look-up and its insertion must not be missed.
