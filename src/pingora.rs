@@ -145,7 +145,7 @@ impl<P: Policy> PingoraGate<P> {
     /// If the response of a denial cannot be written.
     pub async fn request_filter(&self, session: &mut Session, admission: &mut Admission) -> Result<bool> {
         loop {
-            match admission.evaluate(&self.chain, self.head(session)) {
+            match admission.evaluate(&self.chain, &self.head(session)) {
                 Ok(()) if admission.verifier.is_some() && !self.checks_content => {
                     let denial =
                         Denial::internal("a policy needs the request body: use PingoraGate::verify_content");

@@ -91,7 +91,7 @@ impl From<Denial> for Stop {
 /// struct NotOnSundays;
 ///
 /// impl Policy for NotOnSundays {
-///     fn admit(&self, head: Head<'_>, _: &mut Admission) -> Result<(), Stop> {
+///     fn admit(&self, head: &Head<'_>, _: &mut Admission) -> Result<(), Stop> {
 ///         let day = head.now.time.to_zoned(jiff::tz::TimeZone::UTC).weekday();
 ///         if day == jiff::civil::Weekday::Sunday {
 ///             return Err(Denial::unavailable("closed on Sundays", 3600).into());
@@ -107,7 +107,7 @@ pub trait Policy: Send + Sync {
     ///
     /// # Errors
     /// [`Stop`] with the [`Denial`] of the request, or with what to wait for. Later policies do not run.
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop>;
+    fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop>;
 
     /// Returns the number of single policies in this one. A chain that waited resumes at the policy that waited.
     /// Only compositions return a number other than 1; the number never changes.

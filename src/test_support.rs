@@ -201,7 +201,7 @@ impl Fixture {
     fn decide(&self, policy: &impl Policy, request: &Request<()>) -> (Result<(), Denial>, Admission) {
         let mut admission = Admission::default();
         let head = at(request, self.clock.now());
-        let outcome = match admission.evaluate(policy, head) {
+        let outcome = match admission.evaluate(policy, &head) {
             Ok(()) => Ok(()),
             Err(Stop::Deny(denial)) => Err(denial),
             Err(Stop::Wait(_) | Stop::NeedsBody(_)) => panic!("no policy here waits"),

@@ -353,7 +353,7 @@ where
         let head = self.gate.head(&request, &origin, !request.body().is_end_stream());
         let form = ResponseForm::from_head(&head);
         let admission = extensions.get_or_insert_default::<Admission>();
-        let stop = match admission.evaluate(&self.gate.chain, head) {
+        let stop = match admission.evaluate(&self.gate.chain, &head) {
             Ok(()) => {
                 return ResponseFuture::serve(&mut self.inner, request, form, extensions, self.gate.clone());
             }

@@ -197,7 +197,7 @@ async fn body_over_the_limit_is_resource_exhausted() {
 struct DeniesLater(AtomicBool);
 
 impl Policy for DeniesLater {
-    fn admit(&self, _: Head<'_>, _: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, _: &Head<'_>, _: &mut Admission) -> Result<(), Stop> {
         if self.0.swap(true, Ordering::SeqCst) {
             return Err(Stop::Deny(Denial::unavailable("Later.", 9)));
         }

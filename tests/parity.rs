@@ -100,7 +100,7 @@ impl RenderDenial for Format {
 struct Routes(BTreeMap<&'static str, Box<dyn Policy>>);
 
 impl Policy for Routes {
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let route = head.uri.path().split('/').nth(1).unwrap_or_default();
         self.0.get(route).unwrap_or_else(|| panic!("no route {route}")).admit(head, admission)
     }
@@ -114,7 +114,7 @@ impl Policy for Routes {
 struct Denies(Vec<Denial>);
 
 impl Policy for Denies {
-    fn admit(&self, head: Head<'_>, _: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, _: &mut Admission) -> Result<(), Stop> {
         let at: usize = head.uri.path().rsplit('/').next().unwrap().parse().unwrap();
         Err(self.0[at].clone().into())
     }
@@ -125,7 +125,7 @@ impl Policy for Denies {
 struct Counts(AtomicU32);
 
 impl Policy for Counts {
-    fn admit(&self, _: Head<'_>, _: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, _: &Head<'_>, _: &mut Admission) -> Result<(), Stop> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
@@ -136,7 +136,7 @@ impl Policy for Counts {
 struct WaitsTwice(Counts);
 
 impl Policy for WaitsTwice {
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         self.0.admit(head, admission)?;
         if self.0.0.load(Ordering::SeqCst) > 2 { Ok(()) } else { Err(Stop::Wait(Box::pin(one_turn()))) }
     }

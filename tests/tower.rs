@@ -83,7 +83,7 @@ where
     F: Fn() -> T + Send + Sync,
     T: Future<Output = ()> + Send + 'static,
 {
-    fn admit(&self, _: Head<'_>, _: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, _: &Head<'_>, _: &mut Admission) -> Result<(), Stop> {
         match self.asked.fetch_add(1, Ordering::SeqCst) {
             0 => Err(Stop::Wait(Box::pin((self.on)()))),
             _ => Ok(()),

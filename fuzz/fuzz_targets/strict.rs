@@ -165,7 +165,7 @@ fn admitted(mut admission: Admission, raw: &Request<()>, strict: StrictHttp) {
     }
 
     let mut again = ask(strict, &request).expect("an admitted and prepared request is admitted again");
-    assert_eq!(again.path(head(&request)).expect("admitted"), decided);
+    assert_eq!(again.path(&head(&request)).expect("admitted"), decided);
     assert_eq!(again.path_violations(), breaks);
     let prepared = request.uri().clone();
     again.prepare_upstream(&mut request);
@@ -208,7 +208,7 @@ fn unambiguous(request: &Request<()>) {
 
 fn ask(strict: StrictHttp, request: &Request<()>) -> Result<Admission, String> {
     let mut admission = Admission::default();
-    match admission.evaluate(&strict, head(request)) {
+    match admission.evaluate(&strict, &head(request)) {
         Ok(()) => Ok(admission),
         Err(Stop::Deny(denial)) => Err(format!("{denial:?}")),
         Err(Stop::Wait(_) | Stop::NeedsBody(_)) => panic!("strict never waits"),

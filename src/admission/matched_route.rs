@@ -14,7 +14,7 @@
 /// struct Routes;
 ///
 /// impl Policy for Routes {
-///     fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+///     fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
 ///         let index = usize::from(!head.uri.path().starts_with("/orders/"));
 ///         admission.set_matched_route(&ROUTES[index]);
 ///         Ok(())

@@ -16,21 +16,21 @@ impl Admission {
     /// # Errors
     /// 400 if the path cannot be normalized, or violates a rule that no earlier [`StrictHttp`](crate::policy::StrictHttp)
     /// relaxed. The target `*` of an `OPTIONS` request needs no normalization.
-    pub fn path<'a>(&'a mut self, head: Head<'a>) -> Result<&'a str, Denial> {
+    pub fn path<'a>(&'a mut self, head: &Head<'a>) -> Result<&'a str, Denial> {
         self.normalize(head)?;
         Ok(self.normalized_path(head))
     }
 
     /// Normalizes the path to decide on, once for a chain.
     #[inline]
-    pub(crate) fn normalize(&mut self, head: Head<'_>) -> Result<(), Denial> {
+    pub(crate) fn normalize(&mut self, head: &Head<'_>) -> Result<(), Denial> {
         if self.is_normal { Ok(()) } else { self.normalize_relaxing(head, self.path_violations).map(drop) }
     }
 
     /// Normalizes the path to decide on, and returns the relaxed rules that the path violates.
     pub(crate) fn normalize_relaxing(
         &mut self,
-        head: Head<'_>,
+        head: &Head<'_>,
         relaxed: PathRules,
     ) -> Result<PathRules, Denial> {
         let path = head.original.path();
@@ -54,7 +54,7 @@ impl Admission {
     /// client sent it, which is not safe to decide on: policies of your own call [`path`](Self::path).
     #[doc(hidden)]
     #[must_use]
-    pub fn normalized_path<'a>(&'a self, head: Head<'a>) -> &'a str {
+    pub fn normalized_path<'a>(&'a self, head: &Head<'a>) -> &'a str {
         self.path.as_deref().unwrap_or(head.original.path())
     }
 

@@ -144,7 +144,7 @@ mod tests {
             assert!(results.get(other, 1).is_none());
         }
         results.insert(other, 1, Some(&second));
-        assert!(Arc::ptr_eq(&results.get(other, 1).unwrap().key.as_ref().unwrap(), &second));
+        assert!(Arc::ptr_eq(results.get(other, 1).unwrap().key.as_ref().unwrap(), &second));
         assert!(results.get(ours, 1).is_none());
     }
 

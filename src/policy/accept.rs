@@ -36,7 +36,7 @@ impl Accept {
         Ok(Self { offers: offers.into_iter().map(str::parse).collect::<Result<_, _>>()? })
     }
 
-    fn choose(&self, head: Head<'_>) -> Option<usize> {
+    fn choose(&self, head: &Head<'_>) -> Option<usize> {
         if let Ok(line) = head.single(&header::ACCEPT) {
             return media::negotiate(line.map(text).into_iter(), &self.offers);
         }
@@ -51,7 +51,7 @@ fn text(value: &HeaderValue) -> &str {
 }
 
 impl Policy for Accept {
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         admission.response.varies = true;
         match self.choose(head) {
             Some(chosen) => {

@@ -177,7 +177,7 @@ impl ApiKey {
     }
 
     /// Returns the denial of a credential that may be a guess, and counts the attempt.
-    fn invalid_credential(&self, head: Head<'_>, cause: Unauthenticated) -> Denial {
+    fn invalid_credential(&self, head: &Head<'_>, cause: Unauthenticated) -> Denial {
         if let Some(lockout) = &self.lockout {
             lockout.note(head);
         }
@@ -185,7 +185,7 @@ impl ApiKey {
     }
 
     /// Returns the denial of a credential that was not found.
-    fn unknown_credential(&self, head: Head<'_>) -> Denial {
+    fn unknown_credential(&self, head: &Head<'_>) -> Denial {
         let unverified = match &self.keys {
             Lookup::Directory(directory) => secrets_in_doubt(directory),
             Lookup::List(_) | Lookup::Cache(_) => None,
@@ -198,7 +198,7 @@ impl ApiKey {
     }
 
     /// Returns `true` if one of the request's sources has a value.
-    pub(super) fn has_credential(&self, head: Head<'_>) -> bool {
+    pub(super) fn has_credential(&self, head: &Head<'_>) -> bool {
         let within = |source: &KeySource| match head.single(source.field()) {
             Ok(value) => value.is_some_and(|value| credential_in(source, value).is_some()),
             Err(_) => true,
@@ -207,7 +207,7 @@ impl ApiKey {
     }
 
     /// Returns the only credential of a request with its source.
-    fn find_credential<'h>(&self, head: Head<'h>) -> Result<(&KeySource, &'h str), Denial> {
+    fn find_credential<'h>(&self, head: &Head<'h>) -> Result<(&KeySource, &'h str), Denial> {
         let mut found = None;
         for source in &self.sources {
             let value = head.single(source.field()).map_err(|_| {
@@ -304,7 +304,7 @@ pub(super) fn check_usable(
 }
 
 impl Policy for ApiKey {
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let Some(lockout) = &self.lockout else { return self.authenticate(head, admission) };
         lockout.guard(head, || self.authenticate(head, admission))
     }
@@ -315,7 +315,7 @@ impl Policy for ApiKey {
 }
 
 impl ApiKey {
-    fn authenticate(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn authenticate(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let (source, presented) = self.find_credential(head)?;
         let codes = source.is_of_codes();
         let found = match &self.keys {
@@ -363,7 +363,7 @@ fn find_in_directory(directory: &Directory, presented: &str) -> Result<Option<Ar
 fn find_in_cache(
     cache: &KeyCache,
     presented: &str,
-    head: Head<'_>,
+    head: &Head<'_>,
     admission: &mut Admission,
 ) -> Result<Option<Arc<KeyEntry>>, Stop> {
     if let Some(found) = admission.awaited.as_mut().and_then(|awaited| awaited.key.take()?.get().cloned()) {

@@ -36,7 +36,7 @@ impl ApiThrottle {
 }
 
 impl Policy for ApiThrottle {
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let identity = recognised(admission)?;
         let (key, now) = (identity.key.clone(), head.now.time.as_second());
         let (caller, tenant) = (key.caller(), key.caller().tenant());

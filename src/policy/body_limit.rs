@@ -29,7 +29,7 @@ impl BodyLimit {
 }
 
 impl Policy for BodyLimit {
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         admission.body_limit = Some(self.bytes);
         let announced = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         // An invalid length is not the concern of this policy. A length that exceeds the range of `u64` is too

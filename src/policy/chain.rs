@@ -13,7 +13,7 @@ impl Admission {
     ///
     /// # Errors
     /// The denial, or the future to wait for.
-    pub fn evaluate(&mut self, policy: &(impl Policy + ?Sized), head: Head<'_>) -> Result<(), Stop> {
+    pub fn evaluate(&mut self, policy: &(impl Policy + ?Sized), head: &Head<'_>) -> Result<(), Stop> {
         self.cursor.at = 0;
         if self.cursor.passed == 0 {
             // Another layer computed these, perhaps for another target.
@@ -35,7 +35,7 @@ impl Admission {
     ///
     /// # Errors
     /// The result of the part.
-    pub fn run_step(&mut self, policy: &(impl Policy + ?Sized), head: Head<'_>) -> Result<(), Stop> {
+    pub fn run_step(&mut self, policy: &(impl Policy + ?Sized), head: &Head<'_>) -> Result<(), Stop> {
         let start = self.cursor.at;
         let end = start + policy.steps();
         if end <= self.cursor.passed {
@@ -54,7 +54,7 @@ impl Admission {
 }
 
 impl Policy for () {
-    fn admit(&self, _: Head<'_>, _: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, _: &Head<'_>, _: &mut Admission) -> Result<(), Stop> {
         Ok(())
     }
 
@@ -67,7 +67,7 @@ macro_rules! tuple {
     ($($part:ident)+) => {
         impl<$($part: Policy),+> Policy for ($($part,)+) {
             #[allow(non_snake_case, reason = "the type parameters name the parts too")]
-            fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+            fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
                 let ($($part,)+) = self;
                 $(admission.run_step($part, head)?;)+
                 Ok(())
@@ -97,7 +97,7 @@ tuple!(A B C D E F G);
 tuple!(A B C D E F G H);
 
 impl<P: Policy> Policy for Option<P> {
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         self.as_ref().map_or(Ok(()), |policy| admission.run_step(policy, head))
     }
 
@@ -113,7 +113,7 @@ impl<P: Policy> Policy for Option<P> {
 }
 
 impl<P: Policy> Policy for Vec<P> {
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         self.iter().try_for_each(|policy| admission.run_step(policy, head))
     }
 
@@ -131,7 +131,7 @@ impl<P: Policy> Policy for Vec<P> {
 macro_rules! pointer {
     ($($pointer:ident)+) => {$(
         impl<P: Policy + ?Sized> Policy for $pointer<P> {
-            fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+            fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
                 (**self).admit(head, admission)
             }
 
@@ -163,7 +163,7 @@ mod tests {
     }
 
     impl Policy for Counting {
-        fn admit(&self, _: Head<'_>, _: &mut Admission) -> Result<(), Stop> {
+        fn admit(&self, _: &Head<'_>, _: &mut Admission) -> Result<(), Stop> {
             let asked = self.asked.fetch_add(1, Ordering::Relaxed);
             if self.waits_at == Some(asked) {
                 return Err(Stop::Wait(Box::pin(async {})));
@@ -183,7 +183,7 @@ mod tests {
 
     fn ask(policy: &impl Policy, admission: &mut Admission) -> Result<(), Stop> {
         let request = test_support::get("/");
-        admission.evaluate(policy, test_support::head(&request))
+        admission.evaluate(policy, &test_support::head(&request))
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
     fn composition_that_miscounts_its_steps_admits_nothing() {
         struct Miscounting(Arc<Counting>, Arc<Counting>, Arc<Counting>);
         impl Policy for Miscounting {
-            fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+            fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
                 admission.run_step(&(self.0.clone(), self.1.clone()), head)?;
                 admission.run_step(&self.2, head)
             }

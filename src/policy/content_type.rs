@@ -55,11 +55,11 @@ impl ContentType {
         self
     }
 
-    fn deny(&self, head: Head<'_>) -> Stop {
+    fn deny(&self, head: &Head<'_>) -> Stop {
         Denial::UnsupportedMediaType { taken: self.taken.clone(), method: head.method.clone() }.into()
     }
 
-    fn check_codings(&self, head: Head<'_>) -> Result<(), Stop> {
+    fn check_codings(&self, head: &Head<'_>) -> Result<(), Stop> {
         let Some((codings, taken)) = &self.codings else { return Ok(()) };
         let known = |name: &str| {
             name.is_empty()
@@ -79,7 +79,7 @@ impl ContentType {
 }
 
 impl Policy for ContentType {
-    fn admit(&self, head: Head<'_>, _: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, _: &mut Admission) -> Result<(), Stop> {
         let value = head
             .single(&header::CONTENT_TYPE)
             .map_err(|_| Denial::bad_request("Header content-type is repeated. Send it once."))?;

@@ -38,11 +38,11 @@ impl<P: Policy> Guarded<P> {
 
 impl<P: Policy> Policy for Guarded<P> {
     #[inline]
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         if let Some(strict) = self.strict {
             admission.run_step(&UnlessChecked(strict), head)?;
         }
-        if self.exemptions.iter().any(|is_exempt| is_exempt(&head)) {
+        if self.exemptions.iter().any(|is_exempt| is_exempt(head)) {
             return Ok(());
         }
         admission.run_step(&self.policy, head)
@@ -62,7 +62,7 @@ struct UnlessChecked(StrictHttp);
 
 impl Policy for UnlessChecked {
     #[inline]
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         if admission.is_strict { Ok(()) } else { self.0.admit(head, admission) }
     }
 }

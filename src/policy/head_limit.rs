@@ -44,7 +44,7 @@ impl HeadLimit {
 }
 
 impl Policy for HeadLimit {
-    fn admit(&self, head: Head<'_>, _: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, _: &mut Admission) -> Result<(), Stop> {
         let authority = head.original.authority().map_or(0, |authority| authority.as_str().len());
         let target = authority + head.original.path_and_query().map_or(0, |path| path.as_str().len());
         if target > self.target {

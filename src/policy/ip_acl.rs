@@ -23,7 +23,7 @@ impl IpAcl {
 }
 
 impl Policy for IpAcl {
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let caller = recognised(admission)?.caller();
         // A caller that was deleted meanwhile has also lost its list. Therefore its removal is checked after the
         // list.
@@ -70,7 +70,7 @@ mod tests {
     struct Deletes<'a>(&'a Fixture);
 
     impl Policy for Deletes<'_> {
-        fn admit(&self, _: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+        fn admit(&self, _: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
             let caller = admission.caller().map(|caller| caller.id.clone()).unwrap();
             self.0.delete_caller(&caller);
             Ok(())

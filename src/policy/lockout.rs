@@ -86,7 +86,7 @@ impl Lockout {
     /// lockout.
     pub(super) fn guard(
         &self,
-        head: Head<'_>,
+        head: &Head<'_>,
         recognise: impl FnOnce() -> Result<(), Stop>,
     ) -> Result<(), Stop> {
         let before = self.check(head);
@@ -97,7 +97,7 @@ impl Lockout {
     }
 
     /// Checks that the address of a request is not locked out.
-    fn check(&self, head: Head<'_>) -> Result<(), Denial> {
+    fn check(&self, head: &Head<'_>) -> Result<(), Denial> {
         let Some(peer) = head.peer.filter(|_| self.remembered.load(Ordering::Relaxed) > 0) else {
             return Ok(());
         };
@@ -112,7 +112,7 @@ impl Lockout {
     }
 
     /// Counts a bad credential.
-    pub(super) fn note(&self, head: Head<'_>) {
+    pub(super) fn note(&self, head: &Head<'_>) {
         self.note_at(head.peer, head.now.ticks);
     }
 
@@ -257,7 +257,7 @@ mod tests {
         let request = request("GET", "/", &[]);
         let note = |address: u32| {
             let peer = IpAddr::from(std::net::Ipv4Addr::from_bits(address));
-            lockout.note(Head::from_request(&request, Some(peer), false, world.clock.now()));
+            lockout.note(&Head::from_request(&request, Some(peer), false, world.clock.now()));
         };
         let most = u32::try_from(MAX_RECORDS).unwrap();
         (0..10).chain(0..10).for_each(note);

@@ -32,7 +32,7 @@ impl RateLimit {
 }
 
 impl Policy for RateLimit {
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let identity = recognised(admission)?;
         let Some(buckets) = &identity.caller().buckets else { return Ok(()) };
         let verdict = buckets.check(head.now.ticks);

@@ -23,7 +23,7 @@ impl RequireGrant {
 }
 
 impl Policy for RequireGrant {
-    fn admit(&self, _: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, _: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let caller = recognised(admission)?.caller();
         if self.directory.has_grant(&caller.id, &self.route) {
             return Ok(());

@@ -61,7 +61,7 @@ impl RequireScope {
 }
 
 impl Policy for RequireScope {
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let access = if head.is_safe() { Access::Read } else { Access::Write };
         if matches!(self.target, Target::Segment(_)) {
             admission.normalize(head)?;

@@ -37,7 +37,7 @@ impl RequireUnlocked {
     /// [`Denial::Locked`] with the lock that expires last.
     pub fn admit_on<'a>(
         &self,
-        head: Head<'_>,
+        head: &Head<'_>,
         caller: Option<&CallerEntry>,
         spellings: impl IntoIterator<Item = &'a str>,
     ) -> Result<(), Stop> {
@@ -52,7 +52,7 @@ impl RequireUnlocked {
 }
 
 impl Policy for RequireUnlocked {
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         admission.normalize(head)?;
         self.admit_on(head, admission.caller(), [admission.normalized_path(head)])
     }

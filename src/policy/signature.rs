@@ -180,7 +180,7 @@ impl Signature {
     }
 
     /// Returns the denial of a signature that may be a guess, and counts the attempt.
-    fn invalid_credential(&self, head: Head<'_>, why: SignatureError) -> Denial {
+    fn invalid_credential(&self, head: &Head<'_>, why: SignatureError) -> Denial {
         if let Some(lockout) = &self.lockout {
             lockout.note(head);
         }
@@ -195,7 +195,7 @@ impl Signature {
         Denial::Unauthenticated { cause, challenge: self.challenge.clone() }
     }
 
-    fn find_signature<'h>(&self, head: Head<'h>) -> Result<RequestSignature<'h>, Denial> {
+    fn find_signature<'h>(&self, head: &Head<'h>) -> Result<RequestSignature<'h>, Denial> {
         let value = head
             .single(&header::AUTHORIZATION)
             .map_err(|_| Denial::bad_request("Header authorization is repeated. Send it once."))?;
@@ -274,7 +274,7 @@ impl Signature {
 }
 
 impl Policy for Signature {
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let Some(lockout) = &self.lockout else { return self.authenticate(head, admission) };
         lockout.guard(head, || self.authenticate(head, admission))
     }
@@ -286,7 +286,7 @@ impl Policy for Signature {
 }
 
 impl Signature {
-    fn authenticate(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn authenticate(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let presented = self.find_signature(head)?;
         presented.check_date(head.now.time).map_err(|flaw| self.reject(SignatureError::Malformed(flaw)))?;
         let signed = presented.content();
@@ -362,7 +362,7 @@ pub struct SignatureOr {
 }
 
 impl Policy for SignatureOr {
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let signed = match head.single(&header::AUTHORIZATION) {
             Ok(value) => value.is_some_and(|value| Authorization::is_ours(value.as_bytes())),
             Err(_) => {

@@ -92,7 +92,7 @@ impl StrictHttp {
         Denial::path_violation(rules)
     }
 
-    fn target(self, head: Head<'_>, admission: &mut Admission) -> Result<(), Denial> {
+    fn target(self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Denial> {
         admission.path_violations = admission.normalize_relaxing(head, self.relaxed)?;
         if head.uri.path() == head.original.path() && admission.path.is_none() {
             return Ok(());
@@ -122,7 +122,7 @@ fn with_path(uri: &Uri, path: &str) -> Result<Uri, Denial> {
 }
 
 impl Policy for StrictHttp {
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         if head.method == Method::CONNECT && !(self.allows_extended_connect && is_extended_connect(head)) {
             return Err(deny("CONNECT is not supported.").into());
         }
@@ -155,7 +155,7 @@ fn deny(detail: impl Into<Cow<'static, str>>) -> Denial {
 
 /// Returns `true` for an extended CONNECT. Its target has a scheme and a path, which the target of CONNECT must not
 /// have.
-fn is_extended_connect(head: Head<'_>) -> bool {
+fn is_extended_connect(head: &Head<'_>) -> bool {
     let is_multiplexed = matches!(head.version, Version::HTTP_2 | Version::HTTP_3);
     is_multiplexed && head.original.scheme().is_some() && head.original.path().starts_with('/')
 }
@@ -174,11 +174,11 @@ fn is_padded(value: &HeaderValue) -> bool {
 }
 
 /// Returns the value of a header, and denies the request if the header is repeated.
-fn once<'a>(head: Head<'a>, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Denial> {
+fn once<'a>(head: &Head<'a>, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Denial> {
     head.single(name).map_err(|_| deny(format!("Header {name} is repeated. Send it once.")))
 }
 
-fn framing(head: Head<'_>) -> Result<(), Denial> {
+fn framing(head: &Head<'_>) -> Result<(), Denial> {
     let length = once(head, &header::CONTENT_LENGTH)?;
     // Leading zeros are denied, because some parsers read `010` as eight.
     if length.is_some_and(|length| header_value::parse_u64(length.as_bytes()).is_none()) {
@@ -195,7 +195,7 @@ fn framing(head: Head<'_>) -> Result<(), Denial> {
     }
 }
 
-fn host(head: Head<'_>, may_be_missing: bool) -> Result<(), Denial> {
+fn host(head: &Head<'_>, may_be_missing: bool) -> Result<(), Denial> {
     let authority = head.uri.authority().map(Authority::as_str);
     if authority.is_some_and(|authority| !is_host(authority.as_bytes())) {
         return Err(deny("The authority of the target is not a host with an optional port."));
@@ -216,7 +216,7 @@ fn host(head: Head<'_>, may_be_missing: bool) -> Result<(), Denial> {
 }
 
 /// Checks `Connection`. The next hop removes the headers that it names, which must not be those of the gateway.
-fn connection(head: Head<'_>) -> Result<(), Denial> {
+fn connection(head: &Head<'_>) -> Result<(), Denial> {
     if head.single(&header::CONNECTION) == Ok(None) {
         return Ok(());
     }
@@ -350,11 +350,11 @@ mod tests {
         let mut request = request("GET", "/%61%2f?q=%61", &[HOST]);
         let strict = StrictHttp::new().relax(PathRules::ENCODED_SLASHES.union(PathRules::PARAMETERS));
         let mut admission = world.ask(&strict, &request).unwrap();
-        assert_eq!(admission.path(crate::test_support::head(&request)).unwrap(), "/a%2F");
+        assert_eq!(admission.path(&crate::test_support::head(&request)).unwrap(), "/a%2F");
         assert_eq!(admission.path_violations(), PathRules::ENCODED_SLASHES);
         admission.prepare_upstream(&mut request);
         assert_eq!(request.uri(), "/a%2F?q=%61");
-        assert_eq!(admission.path(crate::test_support::head(&request)).unwrap(), "/a%2F");
+        assert_eq!(admission.path(&crate::test_support::head(&request)).unwrap(), "/a%2F");
     }
 
     #[test]

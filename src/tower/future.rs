@@ -341,7 +341,7 @@ where
                     let again = ready!(cold.poll(cx)).map_err(Stop::Deny);
                     let again = again.and_then(|()| {
                         let head = cold.gate.head(&cold.request, &cold.origin, cold.has_content);
-                        cold.admission.evaluate(&cold.gate.chain, head)
+                        cold.admission.evaluate(&cold.gate.chain, &head)
                     });
                     match again {
                         Ok(()) => {

@@ -135,7 +135,7 @@ async fn strict_http_in_a_nested_router_normalizes_the_rest() {
 struct NotBelow(&'static str);
 
 impl Policy for NotBelow {
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         if admission.path(head)?.starts_with(self.0) {
             return Err(portcullis::Denial::NotFound.into());
         }

@@ -117,7 +117,7 @@ async fn renderer_selects_the_format_by_the_request() {
 struct Fails;
 
 impl Policy for Fails {
-    fn admit(&self, _: Head<'_>, _: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, _: &Head<'_>, _: &mut Admission) -> Result<(), Stop> {
         Err(Denial::internal("the reason").into())
     }
 }

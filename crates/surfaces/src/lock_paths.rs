@@ -23,7 +23,7 @@ impl RequirePathsUnlocked {
 }
 
 impl Policy for RequirePathsUnlocked {
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         // The handlers do not percent-decode paths, so no resource has an ambiguous path.
         let path = admission.path(head).map_err(|_| Denial::NotFound)?.to_owned();
         let own = normalize_path::normalize(head.uri.path()).map_err(|_| Denial::NotFound)?.comparable();

@@ -304,7 +304,7 @@ fn retry_after_covers_throttle_and_quota() {
 struct Deletes<'a>(&'a Fixture);
 
 impl Policy for Deletes<'_> {
-    fn admit(&self, _: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, _: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let caller = admission.caller().map(|caller| caller.id.clone()).unwrap();
         self.0.delete_caller(&caller);
         Ok(())

@@ -93,7 +93,7 @@ impl SigningFixture {
     fn ask(&self, policy: &impl Policy, request: &Request<()>, admission: &mut Admission) -> String {
         let content = request.method() == "POST";
         let moment = crate::clock::Clock::now(&self.world.clock);
-        match admission.evaluate(policy, Head::from_request(request, None, content, moment)) {
+        match admission.evaluate(policy, &Head::from_request(request, None, content, moment)) {
             Ok(()) => "admitted".into(),
             Err(Stop::Deny(denial)) => denial.code().into(),
             Err(stop) => format!("{stop:?}"),

@@ -20,7 +20,7 @@ impl RenderDenial for RouteRenderer {
     }
 
     fn for_request(&self, head: &Head<'_>, admission: &Admission) -> Option<&dyn RenderDenial> {
-        match self.0.surface(*head, admission)? {
+        match self.0.surface(head, admission)? {
             config::Surface::Discue if discue::is_pretty(head.uri) => Some(&discue::ErrorFormat::Pretty),
             config::Surface::Discue => Some(&discue::ErrorFormat::Compact),
             config::Surface::Apig => Some(&apig::ErrorFormat::Operators),

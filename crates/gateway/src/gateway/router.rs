@@ -53,7 +53,7 @@ struct Route {
 }
 
 impl Policy for Routes {
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         admission.run_step(&self.first, head)?;
         let at =
             self.find(host(head), admission.normalized_path(head), head.method, admission.path_violations())?;
@@ -156,7 +156,7 @@ impl Routes {
 
     /// Returns the surface of the route that a denied request is for: the route that the admission found, or else the
     /// first one on its path.
-    pub(super) fn surface(&self, head: Head<'_>, admission: &Admission) -> Option<config::Surface> {
+    pub(super) fn surface(&self, head: &Head<'_>, admission: &Admission) -> Option<config::Surface> {
         let found = admission.matched_route().map(MatchedRoute::index);
         let path = || Some(self.candidates(host(head), admission.normalized_path(head))?.start);
         self.all.get(found.or_else(path)?)?.surface
@@ -205,7 +205,7 @@ fn is_trace(method: &Method) -> bool {
 }
 
 /// Returns the host of a request: from the target, or else from the `Host` header.
-fn host(head: Head<'_>) -> Option<&str> {
+fn host<'h>(head: &Head<'h>) -> Option<&'h str> {
     head.uri.host().or_else(|| Some(host_of(head.headers.get(header::HOST)?.to_str().ok()?)))
 }
 

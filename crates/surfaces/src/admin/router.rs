@@ -176,7 +176,7 @@ struct Content {
 }
 
 impl Policy for Content {
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let content_types = if head.method == Method::PATCH { &self.patch } else { &self.whole };
         content_types.admit(head, admission)
     }

@@ -88,7 +88,7 @@ pub(super) fn respelled<'a>(rest: &'a str, spell: impl Fn(&'a str) -> Cow<'a, st
 pub(super) struct V1PathSpelling;
 
 impl Policy for V1PathSpelling {
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         if let Some(target) = first_version(admission.target().unwrap_or(head.uri)) {
             admission.set_target(target);
         }

@@ -147,7 +147,7 @@ struct Scoped {
 }
 
 impl Policy for Scoped {
-    fn admit(&self, head: Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
+    fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         let first = head.uri.path().split('/').nth(1);
         let scope = if first == Some(keys::RESOURCE) { &self.keys } else { &self.clients };
         scope.admit(head, admission)

@@ -96,7 +96,7 @@ pub fn decide(
     admission: &mut Admission,
     now: Moment,
 ) -> Result<(), Denial> {
-    let outcome = admission.evaluate(policy, Head::from_parts(request, None, content, now));
+    let outcome = admission.evaluate(policy, &Head::from_parts(request, None, content, now));
     drop(admission.take_permits().commit());
     outcome.map_err(|stop| match stop {
         Stop::Deny(denial) => denial,
