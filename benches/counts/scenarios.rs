@@ -1,21 +1,23 @@
 //! The list of counted scenarios.
 
 use std::{
+    cell::Cell,
     convert::Infallible,
-    future::Future,
+    future::{Future, ready},
+    net::Ipv4Addr,
     pin::pin,
     rc::Rc,
     task::{Context, Waker},
 };
 
 use bytes::Bytes;
-use http::{Request, Response, request::Parts};
+use http::{HeaderValue, Request, Response, header::CONTENT_TYPE, request::Parts};
 use http_body_util::Empty;
 use portcullis::{
     Policy,
     clock::Clock,
     problem::{self, Problem},
-    tower::PortcullisLayer,
+    tower::{PeerAddr, PortcullisLayer},
 };
 use tower::{Layer, Service, service_fn};
 
@@ -95,7 +97,8 @@ fn refusal(case: Rc<Case>, world: &DirectoryFixture) -> Scenario {
     })
 }
 
-/// A request through the Tower layer to a service that responds immediately.
+/// A request through the Tower layer to a service that responds immediately. As behind a server, the request has the
+/// client's address among its extensions, and the response a content type; neither is counted.
 fn through_tower(
     name: &str,
     world: &DirectoryFixture,
@@ -103,12 +106,20 @@ fn through_tower(
     parts: Parts,
 ) -> Scenario {
     let layer = PortcullisLayer::new(policy).clock(world.clock.clone()).without_strict_http().pass_through();
-    let service = layer.layer(service_fn(async |_: Request<Empty<Bytes>>| {
-        Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
-    }));
+    let prepared = Rc::new(Cell::new(None));
+    let inner = service_fn({
+        let prepared = prepared.clone();
+        move |_: Request<Empty<Bytes>>| ready(Ok::<_, Infallible>(prepared.take().unwrap_or_default()))
+    });
+    let service = layer.layer(inner);
     Scenario::new(name, move |counter| {
         let mut service = service.clone();
-        let mut request = Some(Request::from_parts(parts.clone(), Empty::<Bytes>::new()));
+        let mut response = Response::new(Empty::<Bytes>::new());
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        prepared.set(Some(response));
+        let mut request = Request::from_parts(parts.clone(), Empty::<Bytes>::new());
+        request.extensions_mut().insert(PeerAddr(Ipv4Addr::LOCALHOST.into()));
+        let mut request = Some(request);
         counter(&mut || {
             let Some(request) = request.take() else { return };
             let response = pin!(service.call(request));
