@@ -11,13 +11,12 @@ mod response_info;
 mod upstream;
 
 pub use content_digest::{DigestMismatch, DigestVerifier};
-pub use headers::RateLimitFields;
-pub(crate) use headers::RateLimitReport;
 pub use identity::Identity;
 pub use matched_route::MatchedRoute;
 pub(crate) use permit::Permit;
 pub use permit::{Committed, Permits};
-pub(crate) use response_info::ResponseInfo;
+pub use response_info::RateLimitFields;
+pub(crate) use response_info::{RateLimitReport, ResponseInfo};
 
 use std::{net::IpAddr, sync::Arc};
 

@@ -5,10 +5,10 @@ use std::fmt::Write;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::{Timestamp, fmt::rfc2822};
 
-use super::{Admission, ResponseInfo, caching::vary};
+use super::{Admission, RateLimitReport, ResponseInfo, caching::vary};
 use crate::{
     header_value::{self, HeaderBuf},
-    limit::{CallerBuckets, LimitSnapshot, LimitStatus},
+    limit::{CallerBuckets, LimitStatus},
     model::{Limit, MAX_LIMITS, Plan},
 };
 
@@ -20,30 +20,6 @@ static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy
 static X_RATE_LIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 static X_RATE_LIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 static X_RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
-
-/// The headers that report the state of the limits to the client, in responses and in denials.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RateLimitFields {
-    /// `RateLimit` and `RateLimit-Policy`, as in draft-ietf-httpapi-ratelimit-headers-10.
-    pub ietf_draft_10: bool,
-    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset` (seconds since the epoch), for one limit: the one that will
-    /// be exceeded first.
-    pub x_ratelimit: bool,
-}
-
-impl Default for RateLimitFields {
-    fn default() -> Self {
-        Self { ietf_draft_10: true, x_ratelimit: false }
-    }
-}
-
-/// The state of the recognised caller's rate limits, for the headers that report it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RateLimitReport {
-    pub(crate) reading: LimitSnapshot,
-    pub(crate) fields: RateLimitFields,
-    pub(crate) at: Timestamp,
-}
 
 impl Admission {
     /// Returns the remaining requests of each limit of the caller's plan, with the limit's name.
