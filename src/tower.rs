@@ -24,7 +24,7 @@
 //! without an announced length under a [`BodyLimit`](crate::policy::BodyLimit), and verifies a signed body while it is
 //! streamed. If a body exceeds its limit before the inner service has responded, the response is 413 regardless of the
 //! inner service's response; after that, the body ends in [`TooLarge`]. For a service that accepts only the body type
-//! of its server, see [`PortcullisLayer::pass_through`]. Buffering a body, for [`Signature`](crate::policy::Signature),
+//! of its server, such as axum's `middleware::from_fn` in a `ServiceBuilder`, see [`PortcullisLayer::pass_through`]. Buffering a body, for [`Signature`](crate::policy::Signature),
 //! needs the Tokio runtime.
 //!
 //! # Streams and upgrades
@@ -60,12 +60,13 @@
 //! inner layer denies the request, the outer layer refunds its permits. Denials carry [`Denied`] among their extensions,
 //! for logs in outer layers, and all responses the innermost admission after [`PortcullisLayer::expose_admission`]. If a
 //! layer has policies that decide about a caller, and an outer layer recognises the caller, build it with
-//! [`PortcullisLayer::inner`].
+//! [`PortcullisLayer::inner`], without a second `ApiKey`: the outer one has removed the key.
 //!
 //! # Order beside other layers
 //!
 //! From the outside to the inside: tower-http's `TraceLayer`, which also records denials; its `CorsLayer`, which answers
-//! preflight requests and adds its headers to denials, so that browsers show them; then this layer; then layers that
+//! preflight requests and adds its headers to denials, so that web pages can read them (`Retry-After` and the rate limit
+//! headers only with its `expose_headers`); then this layer; then layers that
 //! change bodies, such as compression. With axum's `Router::layer`, the layer that is added last is the
 //! outermost one.
 
@@ -207,7 +208,8 @@ impl<P: Policy, C> PortcullisLayer<P, C> {
     }
 
     /// Removes the [checks for ambiguous HTTP](crate::policy::StrictHttp) that come before the policies. A policy that decides by path
-    /// still denies a path without a normal form. To relax the checks, put `StrictHttp` into the chain.
+    /// still denies a path without a normal form. To relax the checks, put `StrictHttp` into the chain. Without checks and
+    /// policies, requests carry no [`Admission`].
     #[must_use]
     pub fn without_strict_http(self) -> Self {
         self.with(|gate| gate.chain.strict = None)
@@ -229,8 +231,9 @@ impl<P: Policy, C> PortcullisLayer<P, C> {
     /// Exempts requests for this path from the policies, such as `/healthz`. It is compared with the path that the
     /// client sent, byte by byte.
     #[must_use]
-    pub fn exempt_path(self, path: &'static str) -> Self {
-        self.exempt(move |head| head.original.path() == path)
+    pub fn exempt_path(self, path: impl Into<Box<str>>) -> Self {
+        let path = path.into();
+        self.exempt(move |head| head.original.path() == &*path)
     }
 
     /// Exempts CORS preflight requests, which carry no credentials: `OPTIONS` with `Origin` and
@@ -306,7 +309,7 @@ impl<S, P, C> Layer<S> for PortcullisLayer<P, C> {
 /// ```
 pub trait PolicyLayer: Policy + Sized {
     /// Returns a layer with only this policy. The order of such layers is not checked: if no layer around this one
-    /// recognises the caller, a policy that needs the caller denies with 401.
+    /// recognises the caller, a policy that needs the caller denies with 401, as if the request had no credential.
     fn into_layer(self) -> PortcullisLayer<Self> {
         PortcullisLayer::inner(self)
     }

@@ -27,6 +27,13 @@ pin_project! {
     }
 }
 
+/// An empty body of the inner service, for outer layers that respond themselves, such as tower-http's `CorsLayer`.
+impl<B: Default> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::inner(B::default())
+    }
+}
+
 impl<B> ResponseBody<B> {
     /// Wraps the body of the inner service's response.
     pub(crate) fn inner(body: B) -> Self {

@@ -5,7 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use axum::{Router, http::HeaderValue, routing::get};
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderValue, Request},
+    routing::get,
+};
 use portcullis::{
     Denial, Policy,
     keys::Keys,
@@ -14,7 +19,8 @@ use portcullis::{
     problem::RenderedDenial,
     tower::{PolicyLayer, PortcullisLayer},
 };
-use tower::ServiceBuilder;
+use tower::{ServiceBuilder, ServiceExt};
+use tower_http::cors::CorsLayer;
 
 use super::{send, status};
 use portcullis_test::directory::DirectoryFixture;
@@ -124,4 +130,20 @@ async fn layers_over_one_directory_share_a_clock() {
         let wait: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
         assert!(wait <= 1800, "nothing is pending beyond one request: {wait}");
     }
+}
+
+/// `CorsLayer` responds itself, with a default body.
+#[tokio::test]
+async fn cors_layer_fits_around_the_layer_in_a_service_builder() {
+    let layer = PortcullisLayer::new(ApiKey::new(Keys::new()));
+    let app = app().layer(ServiceBuilder::new().layer(CorsLayer::permissive()).layer(layer));
+    let preflight = Request::options("/")
+        .header("origin", "https://shop.example")
+        .header("access-control-request-method", "GET");
+    let preflight = app.clone().oneshot(preflight.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(preflight.status(), 200);
+    let denied = Request::get("/").header("origin", "https://shop.example").body(Body::empty()).unwrap();
+    let denied = app.oneshot(denied).await.unwrap();
+    let allowed = &denied.headers()["access-control-allow-origin"];
+    assert_eq!((denied.status().as_u16(), allowed), (401, &HeaderValue::from_static("*")));
 }
