@@ -2,7 +2,11 @@
 
 use std::{
     fmt,
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     sync::{Arc, Mutex},
+    task::Poll,
     time::Duration,
 };
 
@@ -227,6 +231,17 @@ impl KeyCache {
     }
 }
 
+/// Converts a panic of a look-up, such as that of [`Limit::per_minute`](crate::model::Limit::per_minute) for a 0 in a
+/// table, to an error. The panic would otherwise end the client's connection.
+async fn caught<T>(look_up: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let mut look_up = pin!(look_up);
+    poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| look_up.as_mut().poll(cx)));
+        polled.unwrap_or_else(|_| Poll::Ready(Err("the store panicked".into())))
+    })
+    .await
+}
+
 impl Inner {
     fn next_generation(&self) -> std::sync::MutexGuard<'_, u64> {
         let mut generation = sync::lock(&self.generation);
@@ -272,10 +287,10 @@ impl Inner {
     async fn look_up(&self, digest: KeyDigest) -> Result<Option<Key>, String> {
         let find = async {
             let _permit = self.lookups.acquire().await;
-            self.store.find(digest).await
+            self.store.find(digest).await.map_err(|error| error.to_string())
         };
-        match timeout(self.timeout, find).await {
-            Ok(found) => found.map_err(|error| error.to_string()),
+        match timeout(self.timeout, caught(find)).await {
+            Ok(found) => found,
             Err(_) => Err(format!("no answer within {:?}", self.timeout)),
         }
     }

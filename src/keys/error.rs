@@ -1,9 +1,13 @@
 //! Errors of keys.
 
+use std::fmt;
+
 use crate::model::{InvalidId, InvalidPlan, InvalidScope};
 
 /// An error for a key that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+///
+/// `Debug` prints the message, too, because that is what `main` prints when it returns an error.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The id of the key, its caller, its tenant or its plan is invalid.
     #[error("{what} {text:?} is invalid: {source}")]
@@ -70,4 +74,10 @@ pub enum KeyError {
         /// The number of the element, from 1.
         at: usize,
     },
+}
+
+impl fmt::Debug for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }

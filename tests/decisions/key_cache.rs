@@ -187,6 +187,21 @@ async fn fault_of_the_store_is_503_and_never_401() {
     assert_eq!(service.get(KEY).await, 503);
 }
 
+/// `Limit::per_minute` panics for a 0, which a table may contain.
+#[tokio::test]
+async fn panic_of_the_store_is_503() {
+    struct Panics;
+    impl KeyStore for Panics {
+        async fn find(&self, _: KeyDigest) -> Result<Option<Key>, StoreError> {
+            Ok(Some(Key::new("shop").limit(Limit::per_minute(0))))
+        }
+    }
+    let layer = PortcullisLayer::new(ApiKey::new(KeyCache::new(Panics)));
+    let app = Router::new().route("/", get(async || "served")).layer(layer);
+    let denied = send(&app, "GET", "/", KEY).await;
+    assert_eq!((denied.status().as_u16(), denied.headers()["retry-after"].to_str().unwrap()), (503, "1"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn lookup_without_an_answer_times_out() {
     let service =
