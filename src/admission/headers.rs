@@ -57,7 +57,8 @@ impl ResponseInfo {
         if let Some(since) = identity.key.deprecated_at() {
             stamp_deprecation(since, identity.key.not_after(), headers);
         }
-        let Some((report, buckets)) = self.report.as_ref().zip(self.buckets()) else { return };
+        let limited = self.buckets().filter(|buckets| !buckets.plan().limits().is_empty());
+        let Some((report, buckets)) = self.report.as_ref().zip(limited) else { return };
         if report.fields.ietf_draft_10 {
             headers.insert(&RATE_LIMIT_POLICY, buckets.rules().described(policy_field).clone());
             headers.insert(&RATE_LIMIT, state_field(buckets, report));

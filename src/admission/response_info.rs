@@ -21,6 +21,10 @@ pub(crate) struct ResponseInfo {
 }
 
 /// The headers that report the state of the limits to the client, in responses and in denials.
+///
+/// In `RateLimit-Policy`, `q` is the number of requests in `w` seconds. In `RateLimit`, `r` is the number of requests that
+/// may arrive at once, at most the burst; `t` is the number of seconds until one more may, and is absent while the
+/// burst is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimitFields {
     /// `RateLimit` and `RateLimit-Policy`, as in draft-ietf-httpapi-ratelimit-headers-10.

@@ -52,3 +52,14 @@ async fn earlier_requests_count_after_a_plan_change() {
         assert_eq!(ask(&app, &key).await.0, 200);
     }
 }
+
+#[tokio::test]
+async fn plan_without_limits_is_not_reported() {
+    let world = DirectoryFixture::new();
+    let key = world.key_on(&world.plan("unlimited", &[]));
+    let served = send(&app(&world), "GET", "/", &key).await;
+    assert_eq!(served.status(), 200);
+    assert!(
+        !served.headers().contains_key("ratelimit") && !served.headers().contains_key("ratelimit-policy")
+    );
+}
