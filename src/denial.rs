@@ -71,6 +71,11 @@ pub enum Forbidden {
         /// The access that the request needs.
         access: Access,
     },
+    /// A rule of the service, in its words.
+    Rule {
+        /// The explanation.
+        detail: Cow<'static, str>,
+    },
 }
 
 /// A fault at one place of a body.
@@ -170,6 +175,22 @@ impl Denial {
         Self::bad_request(format!("The path violates these path rules: {names}."))
     }
 
+    /// A 403 with an explanation, for rules of a service's own.
+    ///
+    /// ```
+    /// use portcullis::{Caller, Denial};
+    ///
+    /// async fn refund(caller: Caller) -> Result<String, Denial> {
+    ///     if caller.plan() != Some("gold") {
+    ///         return Err(Denial::forbidden("Refunds need the plan gold."));
+    ///     }
+    ///     Ok("refunded".into())
+    /// }
+    /// ```
+    pub fn forbidden(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::Forbidden(Forbidden::Rule { detail: detail.into() })
+    }
+
     /// A 500 with a reason for the log.
     pub fn internal(inside: impl Into<Cow<'static, str>>) -> Self {
         Self::Internal { inside: inside.into() }
@@ -244,6 +265,7 @@ impl Denial {
                 Forbidden::NoGrant => "not-granted",
                 Forbidden::Origin => "origin-not-allowed",
                 Forbidden::Scope { .. } => "insufficient-scope",
+                Forbidden::Rule { .. } => "forbidden",
             },
             Self::NotFound => "not-found",
             Self::MethodNotAllowed { .. } => "method-not-allowed",

@@ -49,6 +49,7 @@ impl Denial {
                 Forbidden::NoGrant => {
                     "The caller has no grant for this API. Ask the operator for one.".into()
                 }
+                Forbidden::Rule { detail } => detail.clone(),
                 Forbidden::Origin => "Web pages of other origins may not send this request.".into(),
                 Forbidden::Scope { resource, access } => {
                     let verb = if *access == Access::Read { "read" } else { "write" };
