@@ -11,7 +11,12 @@
 
 use std::{error::Error, sync::Arc};
 
-use axum::{Json, Router, extract::Request, http::HeaderValue, routing::get};
+use axum::{
+    Json, Router,
+    extract::Request,
+    http::{HeaderName, HeaderValue, header},
+    routing::get,
+};
 use portcullis::{
     Caller, Denial,
     clock::{Clock, SystemClock},
@@ -53,7 +58,11 @@ fn app(keys: Keys, clock: Arc<dyn Clock>) -> Result<Router, Box<dyn Error>> {
         RateLimit::new(),
     );
     let layer = PortcullisLayer::new(policies).denial_renderer(render).exempt_path("/healthz").clock(clock);
-    let cors = CorsLayer::new().allow_origin(Any).allow_headers(Any);
+    let cors = CorsLayer::new().allow_origin(Any).allow_headers(Any).expose_headers([
+        header::RETRY_AFTER,
+        HeaderName::from_static("ratelimit"),
+        HeaderName::from_static("ratelimit-policy"),
+    ]);
     let app =
         Router::new()
             .route("/orders", get(orders).post(create))

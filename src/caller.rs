@@ -14,6 +14,16 @@ use crate::{
 /// `Option<Caller>` is `None` for such a request. Both fail with 500 if there is no
 /// [layer](crate::tower::PortcullisLayer) around the handler.
 ///
+/// [`ApiKey`](crate::policy::ApiKey) denies requests without a key. To admit them, for handlers with `Option<Caller>`,
+/// [exempt](crate::tower::PortcullisLayer::exempt) them:
+///
+/// ```
+/// use portcullis::{Head, keys::Keys, policy::{ApiKey, KeySource}, tower::PortcullisLayer};
+///
+/// let policy = ApiKey::new(Keys::new()).sources([KeySource::x_api_key()]);
+/// let layer = PortcullisLayer::new(policy).exempt(|head: &Head| !head.headers.contains_key("x-api-key"));
+/// ```
+///
 /// ```
 /// use portcullis::{Caller, model::Access};
 ///

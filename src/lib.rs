@@ -1,5 +1,5 @@
 //! API keys, rate limits, locks and content negotiation: Tower layers for any service, and an API gateway built from
-//! them.
+//! them. With the feature `axum`:
 //!
 //! ```
 //! # #[cfg(feature = "axum")]

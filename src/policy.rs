@@ -100,6 +100,10 @@ impl From<Denial> for Stop {
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a policy",
+    note = "several policies are one chain: a tuple, such as `(ApiKey::new(keys), RateLimit::new())`"
+)]
 pub trait Policy: Send + Sync {
     /// Decides about a request. The policy stores what it learned, and the permits that it took, in the admission.
     ///

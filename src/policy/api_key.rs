@@ -151,7 +151,8 @@ impl ApiKey {
         self
     }
 
-    /// Denies addresses that sent too many bad keys, unless they send a valid one. Clones of this policy share the
+    /// Denies addresses that sent too many bad keys, unless they send a valid one. The face must know the address: see
+    /// [`PortcullisLayer::peer_from`](crate::tower::PortcullisLayer::peer_from). Clones of this policy share the
     /// counts, as do all policies with the same lockout.
     #[must_use]
     pub fn lockout(mut self, lockout: impl Into<Arc<Lockout>>) -> Self {

@@ -10,6 +10,9 @@ use crate::{Admission, Denial, Head};
 /// layer that [passes bodies through](crate::tower::PortcullisLayer::pass_through), and a Pingora plug without its
 /// `request_body_filter`, deny such a request.
 ///
+/// axum's extractors such as `Bytes` and `Json` have a limit of their own, of 2 MB: for a larger body, also add
+/// `axum::extract::DefaultBodyLimit::disable()` to the routes.
+///
 /// ```
 /// use portcullis::policy::BodyLimit;
 ///

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{
-        Mutex, MutexGuard,
+        Mutex, MutexGuard, Once,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -118,7 +118,15 @@ impl Lockout {
 
     /// Counts a bad credential from an address at a tick of the clock.
     pub(super) fn note_at(&self, peer: Option<IpAddr>, now: u64) {
-        let Some(peer) = peer else { return };
+        let Some(peer) = peer else {
+            static WARNING: Once = Once::new();
+            WARNING.call_once(|| {
+                tracing::warn!(
+                    "no lockout: the addresses of clients are unknown; see PortcullisLayer::peer_from"
+                );
+            });
+            return;
+        };
         let mut addresses = self.addresses();
         if addresses.len() >= MAX_RECORDS {
             make_room(&mut addresses, now);

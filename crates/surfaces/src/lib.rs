@@ -6,7 +6,9 @@
 //!
 //! Each router is a complete service. It answers unknown paths in the error format of its own contract, and its guard
 //! runs before everything else, so that an unauthenticated client learns nothing from it. Serve each router on a
-//! host, a listener or a nested path of its own.
+//! host or a listener of its own, where the gateway also checks `Host`. `Router::merge` puts it into an app that has no
+//! fallback; it then also answers the unknown paths of the app, with 401 without a credential. The routers name paths
+//! in `Location` and in links, so `Router::nest` does not fit.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods))]
 
