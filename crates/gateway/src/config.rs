@@ -15,6 +15,7 @@ mod review;
 mod route;
 mod route_path;
 mod secrets;
+mod upstream_address;
 mod value;
 mod variables;
 mod words;
@@ -31,6 +32,7 @@ pub use route::{
 };
 pub use route_path::RoutePath;
 pub use secrets::{SecretKind, SecretsError, SecretsFile};
+pub use upstream_address::{InvalidUpstreamAddress, UpstreamAddress};
 pub use value::{ConfigDuration, FieldName, HostName, SourceName};
 
 use std::{
@@ -212,9 +214,9 @@ impl Metrics {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
-    /// The address and port. The gateway uses HTTP/1.1.
-    pub address: SocketAddr,
-    /// The maximum time to connect; beyond it, the response is 504.
+    /// The host and port. The gateway uses HTTP/1.1.
+    pub address: UpstreamAddress,
+    /// The maximum time to connect, and to resolve a name; beyond it, the response is 504.
     #[serde(default = "Upstream::connect_timeout")]
     pub connect_timeout: ConfigDuration,
     /// The maximum time to wait for the head of the response (beyond it, 504) and between two parts of its body (beyond

@@ -108,7 +108,7 @@ policies.rate_limit = true
         ("9:11: ", "host names are not resolved"),
         ("11:11: ", "${HOST} is not expanded"),
         ("14:7: ", "expected true or false, found 1"),
-        ("18:11: ", "an address must be an IP address and a port"),
+        ("18:11: ", "\"127.0.0.1\" is not a host and a port"),
         ("20:8: ", "without its port"),
         ("21:11: ", "is not a method"),
         ("22:8: ", "`*` is not supported"),
@@ -225,6 +225,9 @@ fn setting_without_effect_is_reported() {
         (format!("{up}{route}policies.api_key.sources = [\"Host\"]"), "cannot carry a credential"),
         (format!("{up}{route}policies.api_key.sources = [\"x-caller-id\"]"), "is server.caller_id_header"),
         ("upstreams.up.address = \"127.0.0.1:0\"".to_owned(), "port 0"),
+        ("upstreams.up.address = \"localhost:0\"".to_owned(), "port 0"),
+        ("upstreams.up.address = \"localhost\"".to_owned(), "is not a host and a port"),
+        ("upstreams.up.address = \"http://orders:80/\"".to_owned(), "write \"orders:80\""),
         ("metrics.address = \"127.0.0.1:9001\"\n[admin]".to_owned(), "metrics and admin both use"),
         ("admin.import_bytes = 0".to_owned(), "nothing can be imported"),
         (
@@ -260,8 +263,12 @@ fn conflicting_sockets_are_rejected() {
     assert!(at("127.0.0.1:0", "127.0.0.1:0"));
     let loops = "[upstreams.up]\naddress = \"127.0.0.1:7\"\n[[routes]]\npath = \"/\"\nupstream = \"up\"\n";
     let text = HEAD.replace("127.0.0.1:0", "0.0.0.0:7");
-    let error = Config::parse(&format!("{text}{loops}")).unwrap_err().to_string();
-    assert!(error.contains("of this gateway uses this address"), "{error}");
+    for loops in
+        [loops.to_owned(), loops.replace("127.0.0.1", "localhost"), loops.replace("127.0.0.1", "LOCALHOST")]
+    {
+        let error = Config::parse(&format!("{text}{loops}")).unwrap_err().to_string();
+        assert!(error.contains("of this gateway uses this address"), "{error}");
+    }
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::{
     future::{Future, poll_fn},
-    net::SocketAddr,
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -22,7 +21,7 @@ use super::{
     upstream_body::UpstreamBody,
     upstream_pool::{UpstreamConnection, UpstreamPool},
 };
-use crate::config::{self, Config};
+use crate::config::{self, Config, UpstreamAddress};
 use portcullis::{Admission, Denial, limit::MinDataRate, tower};
 
 /// An upstream of the configuration.
@@ -52,8 +51,8 @@ impl Upstream {
         }
     }
 
-    fn address(&self) -> SocketAddr {
-        self.pool.address
+    fn address(&self) -> &UpstreamAddress {
+        &self.pool.address
     }
 
     /// Forwards a request.

@@ -3,7 +3,6 @@
 use std::{
     cell::RefCell,
     io,
-    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -15,17 +14,14 @@ use std::{
 
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::{
-    net::TcpStream,
-    time::{MissedTickBehavior, interval},
-};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
     lazy_deadline::LazyDeadline,
     request_body::RequestBody,
     upstream_stream::{Exchange, UpstreamStream},
 };
-use crate::config;
+use crate::config::{self, UpstreamAddress};
 
 /// The interval between two checks of the idle connections.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
@@ -76,7 +72,7 @@ impl UpstreamConnection {
 pub(super) struct UpstreamPool {
     /// The index into the pool of each thread, unique for each upstream.
     number: usize,
-    pub(super) address: SocketAddr,
+    pub(super) address: UpstreamAddress,
     connections: usize,
     time: Duration,
 }
@@ -88,7 +84,7 @@ impl UpstreamPool {
     pub(super) fn new(upstream: &config::Upstream) -> Self {
         Self {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
-            address: upstream.address,
+            address: upstream.address.clone(),
             connections: upstream.idle_connections,
             time: upstream.idle_timeout.duration(),
         }
@@ -124,7 +120,7 @@ impl UpstreamPool {
 
     /// Opens a new connection.
     pub(super) async fn connect(&self) -> io::Result<UpstreamConnection> {
-        let stream = TcpStream::connect(self.address).await?;
+        let stream = self.address.connect().await?;
         stream.set_nodelay(true)?;
         let (stream, exchange) = UpstreamStream::new(stream);
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;

@@ -7,7 +7,12 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::Request, routing::post};
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    routing::{get, post},
+};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http_body_util::BodyExt;
@@ -39,6 +44,18 @@ async fn bodies_stream_in_both_directions() {
     drop(parts);
     assert_eq!(answer.chunk().await.unwrap().unwrap(), "part 5");
     assert_eq!(answer.chunk().await.unwrap(), None);
+}
+
+/// The upstream listens on IPv4 only, and the name may also have an IPv6 address.
+#[tokio::test]
+async fn upstream_is_found_by_its_name() {
+    let service = Service::start(Router::new().route("/", get(async || "served"))).await;
+    let mut installation = Installation::new(service.address, "");
+    let named = format!("\"localhost:{}\"", service.address.port());
+    installation.rewrite(|text| text.replace(&format!("\"{}\"", service.address), &named));
+    let gateway = installation.start();
+    let answer = gateway.get("/").send().await.unwrap();
+    assert_eq!(answer.text().await.unwrap(), "served");
 }
 
 /// An upstream may respond before it has read the request, and a client may send its whole request before it reads.

@@ -1,6 +1,6 @@
 //! Checks of the addresses of listeners and upstreams.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::config::{Config, Report, document::Step};
 
@@ -80,15 +80,17 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
 fn upstreams(config: &Config, all: &[Listening<'_>], report: &mut Report) {
     for (name, upstream) in &config.upstreams {
         let place = ["upstreams".into(), name.as_str().into(), "address".into()];
-        let (ip, port) = (upstream.address.ip(), upstream.address.port());
+        let (ips, port) = (upstream.address.known_ips(), upstream.address.port());
         if port == 0 {
             report.error(&place, "an upstream cannot have port 0");
         }
         let own = |one: &&Listening<'_>| {
-            let here = one.address.ip() == ip
-                || (ip.is_unspecified() || one.address.ip().is_unspecified())
-                    && (ip.is_loopback() || ip.is_unspecified());
-            port != 0 && port == one.address.port() && here
+            let is_here = |ip: &IpAddr| {
+                one.address.ip() == *ip
+                    || (ip.is_unspecified() || one.address.ip().is_unspecified())
+                        && (ip.is_loopback() || ip.is_unspecified())
+            };
+            port != 0 && port == one.address.port() && ips.iter().any(is_here)
         };
         if let Some(one) = all.iter().find(own) {
             report.error(
