@@ -10,7 +10,11 @@
 
 use std::{error::Error, net::SocketAddr, sync::Arc};
 
-use axum::{Router, extract::ConnectInfo, routing::get};
+use axum::{
+    Router,
+    extract::ConnectInfo,
+    routing::{any_service, get},
+};
 use portcullis::{
     Caller,
     clock::{Clock, SystemClock},
@@ -86,7 +90,7 @@ fn app(installation: &Installation) -> Router {
     Router::new()
         .route("/orders", get(async |caller: Caller| format!("the orders of {}\n", caller.id())))
         .layer(PortcullisLayer::new(policies))
-        .merge(admin)
+        .route("/admin/v1/{*path}", any_service(admin))
 }
 
 #[tokio::main]
@@ -152,5 +156,20 @@ mod tests {
             (response.status().as_u16(), &response.headers()["ratelimit"]),
             (200, &"\"minute\";r=4;t=12".parse().unwrap())
         );
+    }
+
+    /// The policies of the app also apply to its unknown paths.
+    #[tokio::test]
+    async fn admin_api_answers_its_own_paths_only() {
+        let app = app(&install().await.unwrap());
+        for (path, is_admin) in
+            [("/admin/v1/status", true), ("/admin/v1/other", true), ("/admin", false), ("/other", false)]
+        {
+            let request = Request::get(path).header("host", "localhost").body(Body::empty()).unwrap();
+            let denied = app.clone().oneshot(request).await.unwrap();
+            assert_eq!(denied.status(), 401, "{path}");
+            let challenge = denied.headers()["www-authenticate"].to_str().unwrap();
+            assert_eq!(challenge.contains("realm=\"admin\""), is_admin, "{path}: {challenge}");
+        }
     }
 }

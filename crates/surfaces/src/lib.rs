@@ -6,9 +6,18 @@
 //!
 //! Each router is a complete service. It answers unknown paths in the error format of its own contract, and its guard
 //! runs before everything else, so that an unauthenticated client learns nothing from it. Serve each router on a
-//! host or a listener of its own, where the gateway also checks `Host`. `Router::merge` puts it into an app that has no
-//! fallback; it then also answers the unknown paths of the app, with 401 without a credential. The routers name paths
-//! in `Location` and in links, so `Router::nest` does not fit.
+//! host or a listener of its own. An app with other routes passes on the paths of a router, with the whole path, because
+//! `Location` and links name it:
+//!
+//! ```
+//! use axum::{Router, routing::any_service};
+//!
+//! fn app(orders: Router, admin: Router) -> Router {
+//!     orders.route("/admin/v1/{*path}", any_service(admin))
+//! }
+//! ```
+//!
+//! The routers do not check `Host`; the gateway's listeners do.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods))]
 
