@@ -11,9 +11,9 @@
 //! With two threads, both send requests of all callers; the time is that of one request on the slower thread.
 //!
 //! Does not measure: servers, sockets, bodies, waiting. Ours works without its checks for ambiguous HTTP and for bodies,
-//! and without `RateLimit` and `RateLimit-Policy`, which theirs do not have; it puts an admission into the extensions of
-//! the request, and adds `Cache-Control: private`, and theirs do neither. `defaults` is ours with all of that. `layer`
-//! is ours without policies. `cargo bench` fills a million keys twice, which takes a minute.
+//! without `RateLimit` and `RateLimit-Policy`, and leaves the key in the request, as theirs do; it puts an admission into
+//! the extensions of the request, and adds `Cache-Control: private`, and theirs do neither. `defaults` is ours with all
+//! of that. `layer` is ours without policies. `cargo bench` fills a million keys twice, which takes a minute.
 
 use std::{
     collections::HashSet,
@@ -186,10 +186,10 @@ fn compare(criterion: &mut Criterion) {
         let world = DirectoryFixture::new();
         let Keys { known, unknown, spent } = keys(&world, *size);
         let without = RateLimitFields { ietf_draft_10: false, x_ratelimit: false };
-        let chain = |limit: RateLimit| (ApiKey::new(world.directory.clone()), limit);
-        let plain = PortcullisLayer::new(chain(RateLimit::new().fields(without)));
+        let key = || ApiKey::new(world.directory.clone());
+        let plain = PortcullisLayer::new((key().forward_credential(), RateLimit::new().fields(without)));
         let ours = plain.without_strict_http().pass_through().layer(Inner);
-        let defaults = PortcullisLayer::new(chain(RateLimit::new())).layer(Inner);
+        let defaults = PortcullisLayer::new((key(), RateLimit::new())).layer(Inner);
         let layer = PortcullisLayer::new(()).without_strict_http().pass_through().layer(Inner);
         let digests = known.iter().chain(&spent).map(|key| Sha256::digest(key.as_bytes()).into()).collect();
         let auth = ValidateRequestHeaderLayer::custom(KnownKeys(Arc::new(RwLock::new(digests))));
