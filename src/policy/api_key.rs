@@ -216,8 +216,8 @@ impl ApiKey {
             })?;
             let Some(value) = value else { continue };
             let Some(credential) = credential_in(source, value) else { continue };
-            if found.replace((source, credential)).is_some() {
-                return Err(Denial::bad_request("The request has more than one credential."));
+            if let Some((first, _)) = found.replace((source, credential)) {
+                return Err(two_credentials(first, source));
             }
         }
         match found {
@@ -226,6 +226,12 @@ impl ApiKey {
             Some((_, Err(NotText))) => Err(self.invalid_credential(head, Unauthenticated::Malformed)),
         }
     }
+}
+
+#[cold]
+fn two_credentials(first: &KeySource, second: &KeySource) -> Denial {
+    let (first, second) = (first.field(), second.field());
+    Denial::bad_request(format!("The request has a credential in {first} and one in {second}. Send one."))
 }
 
 /// An error for a credential that is not UTF-8.

@@ -23,11 +23,6 @@ impl<P: Policy> Guarded<P> {
         Self { strict, exemptions: Vec::new(), policy }
     }
 
-    /// Returns `true` if every request is admitted, without a decision.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.steps() == 0
-    }
-
     /// Admits the extended CONNECT of HTTP/2 in the default checks, for a face whose service answers it.
     #[cfg(feature = "tower")]
     pub(crate) fn allow_extended_connect(mut self) -> Self {

@@ -10,7 +10,8 @@ use crate::{
 /// Enforces every limit of a caller's plan.
 ///
 /// A request consumes one from each limit, or nothing at all if it is denied. A caller without a plan is unlimited.
-/// The policy follows the one that identifies the caller.
+/// The policy follows the one that identifies the caller. It has no limits for requests without a caller, such as by
+/// address.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RateLimit {
     fields: RateLimitFields,
