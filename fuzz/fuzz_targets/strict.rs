@@ -127,7 +127,7 @@ fn admission(request: &Request<()>) {
         (Ok(mut strict), Ok(mut relaxed)) => {
             assert!(strict.path_violations().is_empty() && relaxed.path_violations().is_empty());
             let head = head(request);
-            assert_eq!(strict.path(head).expect("admitted"), relaxed.path(head).expect("admitted"));
+            assert_eq!(strict.path(&head).expect("admitted"), relaxed.path(&head).expect("admitted"));
             admitted(strict, request, StrictHttp::new());
             admitted(relaxed, request, StrictHttp::new().relax(every_rule()));
         }
@@ -145,7 +145,7 @@ fn admission(request: &Request<()>) {
 
 fn admitted(mut admission: Admission, raw: &Request<()>, strict: StrictHttp) {
     unambiguous(raw);
-    let decided = admission.path(head(raw)).expect("admitted").to_owned();
+    let decided = admission.path(&head(raw)).expect("admitted").to_owned();
     let breaks = admission.path_violations();
 
     let mut request = raw.clone();
