@@ -104,15 +104,17 @@ async fn exchange(address: SocketAddr, headers: &str, pieces: &[&str], ended: bo
     let head = format!("POST /orders HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n{headers}");
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(b"transfer-encoding: chunked\r\n\r\n").await.unwrap();
+    // The proxy may respond and close the connection before it has read the body: then writes fail, and reading ends
+    // with a reset after the response.
     for piece in pieces {
         let chunk = format!("{:x}\r\n{piece}\r\n", piece.len());
-        stream.write_all(chunk.as_bytes()).await.unwrap();
+        let _ = stream.write_all(chunk.as_bytes()).await;
     }
     if ended {
-        stream.write_all(b"0\r\n\r\n").await.unwrap();
+        let _ = stream.write_all(b"0\r\n\r\n").await;
     }
     let mut response = Vec::new();
-    timeout(DEADLINE, stream.read_to_end(&mut response)).await.expect("a response arrives").unwrap();
+    let _ = timeout(DEADLINE, stream.read_to_end(&mut response)).await.expect("a response arrives");
     String::from_utf8(response).unwrap()
 }
 
@@ -146,7 +148,7 @@ async fn gate_without_content_checks_rejects_chunked_content() {
     let (upstream, mut received) = upstream().await;
     let policy: Arc<dyn Policy> = Arc::new(BodyLimit::new(5));
     let address = serve_pingora(vec![Proxy { gate: PingoraGate::new(policy), upstream }]).await[0];
-    let (status, problem) = post(address, "", &["1"], false).await;
+    let (status, problem) = post(address, "", &[], false).await;
     assert_eq!(status, 413, "{problem}");
     assert!(problem.contains("content-too-large"), "{problem}");
     assert!(received.try_recv().is_err());
@@ -158,7 +160,7 @@ async fn denied_grpc_call_receives_a_status_in_headers() {
     let (upstream, mut received) = upstream().await;
     let policy: Arc<dyn Policy> = Arc::new(BodyLimit::new(5));
     let address = serve_pingora(vec![Proxy { gate: PingoraGate::new(policy), upstream }]).await[0];
-    let response = exchange(address, "content-type: application/grpc+proto\r\n", &["1"], true).await;
+    let response = exchange(address, "content-type: application/grpc+proto\r\n", &[], false).await;
     let (head, body) = response.split_once("\r\n\r\n").unwrap();
     let head = head.to_ascii_lowercase();
     assert!(head.starts_with("http/1.1 200"), "{head}");
