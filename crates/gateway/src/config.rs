@@ -15,7 +15,7 @@ mod review;
 mod route;
 mod route_path;
 mod secrets;
-mod upstream_address;
+mod upstream;
 mod value;
 mod variables;
 mod words;
@@ -32,7 +32,7 @@ pub use route::{
 };
 pub use route_path::RoutePath;
 pub use secrets::{SecretKind, SecretsError, SecretsFile};
-pub use upstream_address::{InvalidUpstreamAddress, UpstreamAddress};
+pub use upstream::{InvalidUpstreamAddress, Upstream, UpstreamAddress};
 pub use value::{ConfigDuration, FieldName, HostName, SourceName};
 
 use std::{
@@ -207,43 +207,6 @@ impl Metrics {
     #[must_use]
     pub fn listener(&self) -> Listener {
         Listener { address: self.address, tls: None, h2c: false }
-    }
-}
-
-/// An upstream.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Upstream {
-    /// The host and port. The gateway uses HTTP/1.1.
-    pub address: UpstreamAddress,
-    /// The maximum time to connect, and to resolve a name; beyond it, the response is 504.
-    #[serde(default = "Upstream::connect_timeout")]
-    pub connect_timeout: ConfigDuration,
-    /// The maximum time to wait for the head of the response (beyond it, 504) and between two parts of its body (beyond
-    /// it, the connection to the client is aborted because the status has already been sent).
-    #[serde(default = "Upstream::read_timeout")]
-    pub read_timeout: ConfigDuration,
-    /// The maximum number of idle connections per worker thread.
-    #[serde(default = "Upstream::idle_connections")]
-    pub idle_connections: usize,
-    /// The maximum time that a connection stays idle, with a resolution of one second. It should be shorter than the
-    /// keep-alive timeout of the upstream.
-    #[serde(default = "Upstream::idle_timeout")]
-    pub idle_timeout: ConfigDuration,
-}
-
-impl Upstream {
-    fn connect_timeout() -> ConfigDuration {
-        ConfigDuration::from_secs(2)
-    }
-    fn read_timeout() -> ConfigDuration {
-        ConfigDuration::from_secs(60)
-    }
-    fn idle_connections() -> usize {
-        128
-    }
-    fn idle_timeout() -> ConfigDuration {
-        ConfigDuration::from_secs(30)
     }
 }
 

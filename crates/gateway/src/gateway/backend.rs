@@ -13,8 +13,13 @@ use http::{Request, Response, StatusCode};
 use tower_service::Service;
 
 use super::{
-    GatewayState, client_addr::ClientAddr, client_body::ClientBody, forward::Upstream, lockouts::Lockouts,
-    request_id::OwnAnswer, response_body::GatewayBody, upstream_body::UpstreamBody,
+    GatewayState,
+    client_addr::ClientAddr,
+    client_body::ClientBody,
+    lockouts::Lockouts,
+    request_id::OwnAnswer,
+    response_body::GatewayBody,
+    upstream::{Upstream, UpstreamBody},
 };
 use crate::config::{self, Config};
 use portcullis::{Denial, problem::ResponseForm, tower::RequestBody};

@@ -4,7 +4,7 @@
 use http::{HeaderMap, HeaderName, Response, StatusCode, header};
 use http::{HeaderValue, Method};
 
-use super::{framing::plain_number, response_body::GatewayBody};
+use super::{response_body::GatewayBody, upstream::plain_number};
 use portcullis::{Denial, header_value};
 
 /// The methods of a resource that allows all of them: the methods that HTTP defines and the gateway forwards.

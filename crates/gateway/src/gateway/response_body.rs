@@ -11,7 +11,7 @@ use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::{request_id::RequestId, upstream_body::UpstreamBody};
+use super::{request_id::RequestId, upstream::UpstreamBody};
 use portcullis::{
     Admission, Denial,
     problem::{self, Problem, ResponseForm},

@@ -8,11 +8,11 @@ use http::{Method, header};
 use super::{
     GatewayState,
     backend::{Backend, Surfaces},
-    forward::Upstream,
     lockouts::Lockouts,
     max_forwards,
     path_index::PathIndex,
     route_policies::{CallerPolicies, route_policies},
+    upstream::Upstream,
 };
 use crate::config::{self, Config};
 use portcullis::{

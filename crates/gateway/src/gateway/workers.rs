@@ -14,7 +14,7 @@ use super::{
     connection::ConnectionHandler,
     connection_limit::ConnectionLimit,
     listener::{Acceptor, Listener},
-    upstream_pool,
+    upstream,
 };
 use crate::config::Limits;
 
@@ -53,7 +53,7 @@ impl Workers {
             }
         }
         let work = async move {
-            tokio::spawn(upstream_pool::reap_idle());
+            tokio::spawn(upstream::reap_idle());
             let all = open.into_iter().map(|(acceptor, listener)| acceptor.run(listener));
             if let Err(error) = try_join_all(all).await {
                 tracing::error!(%error, "worker failed to listen");

@@ -4,7 +4,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request, uri::PathAn
 
 use smallvec::SmallVec;
 
-use super::{client_addr::ClientAddr, field_filter::FieldFilter};
+use super::field_filter::FieldFilter;
+use crate::gateway::client_addr::ClientAddr;
 use portcullis::model::GeneratedKey;
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");

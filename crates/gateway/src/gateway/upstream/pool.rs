@@ -17,11 +17,13 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
-    lazy_deadline::LazyDeadline,
     request_body::RequestBody,
-    upstream_stream::{Exchange, UpstreamStream},
+    stream::{Exchange, UpstreamStream},
 };
-use crate::config::{self, UpstreamAddress};
+use crate::{
+    config::{self, UpstreamAddress},
+    gateway::lazy_deadline::LazyDeadline,
+};
 
 /// The interval between two checks of the idle connections.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
@@ -135,7 +137,7 @@ impl UpstreamPool {
 
 /// Closes the connections of this thread that the upstream has closed, or that have been idle for too long. Runs as
 /// long as the thread.
-pub(super) async fn reap_idle() {
+pub(in crate::gateway) async fn reap_idle() {
     let mut rounds = interval(REAP_INTERVAL);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

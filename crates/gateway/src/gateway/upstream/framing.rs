@@ -159,7 +159,7 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, InvalidResponse> {
 }
 
 /// Parses a number in the only spelling that all recipients agree on: digits, without a sign or leading zeros.
-pub(super) fn plain_number(value: &HeaderValue) -> Option<u64> {
+pub(in crate::gateway) fn plain_number(value: &HeaderValue) -> Option<u64> {
     header_value::parse_u64(value.as_bytes())
 }
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::{client_body::ClientBody, lazy_deadline::LazyDeadline};
+use crate::gateway::{client_body::ClientBody, lazy_deadline::LazyDeadline};
 use portcullis::{
     Denial,
     admission::DigestMismatch,

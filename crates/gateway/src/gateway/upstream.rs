@@ -1,5 +1,13 @@
 //! Forwards a request to an upstream and returns its response.
 
+mod field_filter;
+mod framing;
+mod hop_headers;
+mod pool;
+mod request_body;
+mod response_body;
+mod stream;
+
 use std::{
     future::{Future, poll_fn},
     task::{Context, Poll, Waker},
@@ -11,18 +19,17 @@ use http_body::Body;
 use hyper::{body::Incoming, client::conn::TrySendError};
 use tokio::time::{Instant, timeout};
 
-use super::{
-    client_addr::ClientAddr,
-    client_body::ClientBody,
-    field_filter::FieldFilter,
-    framing::{self, Reuse},
-    hop_headers::{self, UnclaimedKeys},
-    request_body::{Progress, RequestBody},
-    upstream_body::UpstreamBody,
-    upstream_pool::{UpstreamConnection, UpstreamPool},
-};
+use super::{client_addr::ClientAddr, client_body::ClientBody};
 use crate::config::{self, Config, UpstreamAddress};
+use field_filter::FieldFilter;
+use framing::Reuse;
+pub(super) use framing::plain_number;
+use hop_headers::UnclaimedKeys;
+pub(super) use pool::reap_idle;
+use pool::{UpstreamConnection, UpstreamPool};
 use portcullis::{Admission, Denial, limit::MinDataRate, tower};
+use request_body::{Progress, RequestBody};
+pub(super) use response_body::UpstreamBody;
 
 /// An upstream of the configuration.
 #[derive(Debug)]

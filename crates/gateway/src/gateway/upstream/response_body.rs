@@ -14,10 +14,10 @@ use tokio::{task::JoinSet, time::Instant};
 
 use super::{
     framing,
-    lazy_deadline::LazyDeadline,
+    pool::{UpstreamConnection, UpstreamPool},
     request_body::Progress,
-    upstream_pool::{UpstreamConnection, UpstreamPool},
 };
+use crate::gateway::lazy_deadline::LazyDeadline;
 use portcullis::tower::BoxError;
 
 /// The driver of an upstream connection whose response has begun.
@@ -42,7 +42,7 @@ impl Driver {
 
 /// The body of an upstream's response. When it is complete, the connection returns to the
 /// pool. When it is dropped earlier, the connection is closed.
-pub(super) struct UpstreamBody {
+pub(in crate::gateway) struct UpstreamBody {
     body: Incoming,
     read_timeout: Duration,
     waiting: bool,
