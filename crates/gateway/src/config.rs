@@ -32,7 +32,10 @@ pub use route::{
 };
 pub use route_path::RoutePath;
 pub use secrets::{SecretKind, SecretsError, SecretsFile};
-pub use upstream::{InvalidUpstreamAddress, Upstream, UpstreamAddress};
+pub use upstream::{
+    Balance, Ejection, HashKey, HealthCheck, InvalidUpstreamAddress, Retries, Target, Upstream,
+    UpstreamAddress, UpstreamLimits, UpstreamPlace, UpstreamProtocol, UpstreamTls,
+};
 pub use value::{ConfigDuration, FieldName, HostName, SourceName};
 
 use std::{

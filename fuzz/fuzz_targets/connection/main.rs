@@ -93,7 +93,7 @@ impl Fixture {
             let key = made.api_key.clone().expect("a key").expose().to_owned();
             made.store().await.expect("the store");
             let shared = GatewayState::open(&config).await.expect("the store");
-            (ConnectionHandler::new(&config, &shared), key)
+            (ConnectionHandler::new(&config, &shared).expect("the upstreams"), key)
         });
         let world = Self { runtime, front, key, log };
         world.passes_the_guard();

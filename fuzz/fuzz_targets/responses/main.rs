@@ -97,6 +97,7 @@ impl Fixture {
             let made = gateway::bootstrap(&config, false).await.expect("a store").expect("an empty store");
             made.store().await.expect("the store");
             ConnectionHandler::new(&config, &GatewayState::open(&config).await.expect("the store"))
+                .expect("the upstreams")
         });
         Self { runtime, front, script }
     }

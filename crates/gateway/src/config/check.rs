@@ -2,6 +2,7 @@
 
 mod addresses;
 mod routes;
+mod upstreams;
 
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ const MAX_THREADS: usize = 1024;
 /// Runs all checks that need only the configuration.
 pub(super) fn all(config: &Config, report: &mut Report) {
     addresses::check(config, report);
+    upstreams::check(config, report);
     server(config, report);
     limits(config, report);
     plans(config, report);
@@ -136,10 +138,6 @@ fn limits(config: &Config, report: &mut Report) {
     ];
     for (path, time) in times {
         short(path, time, report);
-    }
-    for (name, upstream) in &config.upstreams {
-        short(&["upstreams", name, "connect_timeout"], upstream.connect_timeout, report);
-        short(&["upstreams", name, "read_timeout"], upstream.read_timeout, report);
     }
     if config.admin.as_ref().is_some_and(|admin| admin.import_bytes == 0) {
         report.error(

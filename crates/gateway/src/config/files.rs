@@ -9,7 +9,7 @@ use super::{Config, Report, document::Step, secrets::MISSING};
 
 /// A path in the configuration and its entry.
 struct Named<'c> {
-    place: Vec<Step<'static>>,
+    place: Vec<Step<'c>>,
     path: &'c mut PathBuf,
 }
 
@@ -23,6 +23,16 @@ fn named(config: &mut Config) -> Vec<Named<'_>> {
             let place = |name| vec!["listeners".into(), at.into(), "tls".into(), Step::Key(name)];
             all.push(Named { place: place("certificate"), path: &mut tls.certificate });
             all.push(Named { place: place("key"), path: &mut tls.key });
+        }
+    }
+    for (name, upstream) in &mut config.upstreams {
+        let tls = &mut upstream.tls;
+        for (setting, path) in
+            [("ca", &mut tls.ca), ("certificate", &mut tls.certificate), ("key", &mut tls.key)]
+        {
+            let Some(path) = path else { continue };
+            let place = vec!["upstreams".into(), Step::Key(name), "tls".into(), Step::Key(setting)];
+            all.push(Named { place, path });
         }
     }
     if let Some(tls) = config.admin.as_mut().and_then(|admin| admin.tls.as_mut()) {

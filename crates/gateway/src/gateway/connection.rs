@@ -7,7 +7,7 @@ mod response;
 use std::{convert::Infallible, net::IpAddr, pin::Pin, sync::Arc};
 
 use axum::Router;
-use futures_util::TryFutureExt;
+use futures_util::{TryFutureExt, future::BoxFuture};
 use http::{Method, Request, Response};
 use hyper::{
     body::Incoming,
@@ -78,6 +78,7 @@ pub struct ConnectionInfo {
 #[derive(Clone)]
 pub struct ConnectionHandler {
     service: Portcullis<Dispatch, Arc<Routes>>,
+    routes: Arc<Routes>,
     proxies: TrustedProxies,
     limits: Arc<Limits>,
     logs: bool,
@@ -85,8 +86,7 @@ pub struct ConnectionHandler {
     counts: Arc<WorkerMetrics>,
 }
 
-fn service(routes: Routes, shared: &GatewayState) -> Portcullis<Dispatch, Arc<Routes>> {
-    let routes = Arc::new(routes);
+fn service(routes: Arc<Routes>, shared: &GatewayState) -> Portcullis<Dispatch, Arc<Routes>> {
     let layer = PortcullisLayer::new(routes.clone()).without_strict_http().expose_admission();
     layer
         .denial_renderer(RouteRenderer(routes.clone()))
@@ -99,22 +99,31 @@ fn service(routes: Routes, shared: &GatewayState) -> Portcullis<Dispatch, Arc<Ro
 
 impl ConnectionHandler {
     /// Creates a handler for the routes of a configuration, with the state that [`GatewayState::open`] opened.
-    #[must_use]
-    pub fn new(config: &Config, shared: &GatewayState) -> Self {
-        let metrics = Metrics::default();
-        Self {
-            service: service(Routes::new(config, shared), shared),
+    ///
+    /// # Errors
+    /// If the certificates for an upstream cannot be used.
+    pub fn new(config: &Config, shared: &GatewayState) -> anyhow::Result<Self> {
+        let (metrics, routes) = (Metrics::default(), Arc::new(Routes::new(config, shared)?));
+        Ok(Self {
+            service: service(routes.clone(), shared),
+            routes,
             proxies: TrustedProxies::new(&config.server.trusted_proxies),
             limits: Arc::new(config.limits.clone()),
             logs: config.access_log.enabled,
             counts: metrics.worker(),
             metrics,
-        }
+        })
+    }
+
+    /// Returns the tasks that follow the names of upstreams and check their health, for as long as the gateway runs.
+    pub(super) fn upstream_tasks(&self) -> impl Iterator<Item = BoxFuture<'static, ()>> {
+        self.routes.upstream_tasks()
     }
 
     /// Creates a handler for one surface instead of the routes. It shares the metrics of this handler.
     pub(super) fn with_surface(&self, surface: Router, config: &Config, shared: &GatewayState) -> Self {
-        Self { service: service(Routes::only(surface, config), shared), ..self.clone() }
+        let routes = Arc::new(Routes::only(surface, config));
+        Self { service: service(routes.clone(), shared), routes, ..self.clone() }
     }
 
     /// Creates a handler for one service instead of the routes. Its requests are neither counted nor logged.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use axum::Router;
+use futures_util::future::BoxFuture;
 use http::{Method, header};
 
 use super::{
@@ -37,6 +38,7 @@ pub(super) struct Routes {
     of_any_host: PathIndex,
     /// The number of steps of the longest chain. It is read for each request.
     steps: u32,
+    upstreams: Vec<Arc<Upstream>>,
 }
 
 struct Route {
@@ -76,11 +78,15 @@ impl Route {
 
 impl Routes {
     /// Creates the routes of a configuration.
-    pub(super) fn new<'a>(config: &'a Config, shared: &GatewayState) -> Self {
+    ///
+    /// # Errors
+    /// If the certificates for an upstream cannot be used.
+    pub(super) fn new<'a>(config: &'a Config, shared: &GatewayState) -> anyhow::Result<Self> {
         let upstream = |(name, upstream): (&'a String, _)| {
-            (name.as_str(), Arc::new(Upstream::new(name, upstream, config)))
+            Ok((name.as_str(), Arc::new(Upstream::new(name, upstream, config)?)))
         };
-        let upstreams: BTreeMap<&str, _> = config.upstreams.iter().map(upstream).collect();
+        let upstreams: BTreeMap<&str, _> =
+            config.upstreams.iter().map(upstream).collect::<anyhow::Result<_>>()?;
         let lockouts = Lockouts::default();
         let surfaces = Surfaces::new(config, shared, &lockouts);
         let caller_policies =
@@ -102,7 +108,15 @@ impl Routes {
             })
         };
         // A valid configuration has a backend for every route.
-        Self::from_routes(config.routes.iter().enumerate().filter_map(route).collect(), config)
+        let mut routes =
+            Self::from_routes(config.routes.iter().enumerate().filter_map(route).collect(), config);
+        routes.upstreams = upstreams.into_values().collect();
+        Ok(routes)
+    }
+
+    /// Returns the tasks of the upstreams, which run as long as the gateway.
+    pub(super) fn upstream_tasks(&self) -> impl Iterator<Item = BoxFuture<'static, ()>> {
+        self.upstreams.iter().flat_map(Upstream::tasks)
     }
 
     /// Creates a single route, to a surface.
@@ -145,7 +159,7 @@ impl Routes {
         let steps = first.steps() + longest.unwrap_or_default();
         let matched = |(at, route): (usize, &Route)| MatchedRoute::new(route.name, at);
         let matches = routes.iter().enumerate().map(matched).collect::<Vec<_>>().leak();
-        Self { first, all: routes, matches, by_host, of_any_host, steps }
+        Self { first, all: routes, matches, by_host, of_any_host, steps, upstreams: Vec::new() }
     }
 
     /// Returns the backend of the route that the admission found, and the methods of the route.

@@ -20,6 +20,7 @@ use super::{
     store,
     store_closing::StoreClosing,
     tls,
+    upstream::Upstream,
     workers::{ListenerGroup, Workers},
 };
 use crate::config::{self, Config, Report, Step};
@@ -33,6 +34,12 @@ pub fn check(config: &Config, report: &mut Report) {
     }
     let admin = config.admin.as_ref().and_then(|admin| admin.tls.as_ref());
     check_certificate(admin, &["admin".into(), "tls".into()], report);
+    for (name, upstream) in &config.upstreams {
+        let place = ["upstreams".into(), name.as_str().into()];
+        if let Err(error) = Upstream::new(name, upstream, config) {
+            report.error(&place, format!("{error:#}"));
+        }
+    }
 }
 
 fn check_certificate(tls: Option<&config::Tls>, place: &[Step<'_>], report: &mut Report) {
@@ -85,7 +92,10 @@ fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
     control.spawn(SecretsWatcher { file, directory, sealer, registry }.follow());
 
     let inside = control.enter();
-    let handler = ConnectionHandler::new(config, &shared);
+    let handler = ConnectionHandler::new(config, &shared)?;
+    for task in handler.upstream_tasks() {
+        control.spawn(task);
+    }
     let threads = match config.server.threads {
         0 => available_parallelism().map_or(1, usize::from),
         threads => threads,

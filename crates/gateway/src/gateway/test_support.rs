@@ -21,5 +21,5 @@ pub(super) fn handler(text: &str) -> ConnectionHandler {
         clock,
     };
     let head = "store.path = \"x\"\nsecrets.file = \"x\"\nlisteners = [{ address = \"127.0.0.1:0\" }]\n";
-    ConnectionHandler::new(&Config::parse(&format!("{head}{text}")).unwrap(), &shared)
+    ConnectionHandler::new(&Config::parse(&format!("{head}{text}")).unwrap(), &shared).unwrap()
 }

@@ -1,8 +1,8 @@
-//! Checks of the addresses of listeners and upstreams.
+//! Checks of the addresses of listeners.
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::config::{Config, Report, document::Step};
+use crate::config::{Config, Report, UpstreamPlace, document::Step};
 
 /// A listening address and its entry in the file.
 struct Listening<'a> {
@@ -43,7 +43,6 @@ pub(super) fn check(config: &Config, report: &mut Report) {
             report.error(&one.place, why);
         }
     }
-    upstreams(config, &all, report);
 }
 
 fn listening(config: &Config) -> Vec<Listening<'_>> {
@@ -76,35 +75,17 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
         && (one.ip() == other.ip() || takes(one, other) || takes(other, one))
 }
 
-/// Checks upstreams. An upstream that is this gateway itself would receive every request again, endlessly.
-fn upstreams(config: &Config, all: &[Listening<'_>], report: &mut Report) {
-    for (name, upstream) in &config.upstreams {
-        let place = ["upstreams".into(), name.as_str().into(), "address".into()];
-        let (ips, port) = (upstream.address.known_ips(), upstream.address.port());
-        if port == 0 {
-            report.error(&place, "an upstream cannot have port 0");
-        }
-        let own = |one: &&Listening<'_>| {
-            let is_here = |ip: &IpAddr| {
-                one.address.ip() == *ip
-                    || (ip.is_unspecified() || one.address.ip().is_unspecified())
-                        && (ip.is_loopback() || ip.is_unspecified())
-            };
-            port != 0 && port == one.address.port() && ips.iter().any(is_here)
+/// Returns the listener of this gateway that an address leads to, if there is one. A target that is this gateway itself
+/// would receive every request again, endlessly.
+pub(super) fn own_listener(config: &Config, place: &UpstreamPlace) -> Option<String> {
+    let (ips, port) = (place.known_ips(), place.port()?);
+    let own = |one: &Listening<'_>| {
+        let is_here = |ip: &IpAddr| {
+            one.address.ip() == *ip
+                || (ip.is_unspecified() || one.address.ip().is_unspecified())
+                    && (ip.is_loopback() || ip.is_unspecified())
         };
-        if let Some(one) = all.iter().find(own) {
-            report.error(
-                &place,
-                format!("{} of this gateway uses this address, so requests would loop", one.what),
-            );
-        }
-        let used =
-            config.routes.iter().any(|route| route.upstream.as_ref().is_some_and(|up| up.get_ref() == name));
-        if !used && report.is_whole() {
-            report.warning(
-                &["upstreams".into(), name.as_str().into()],
-                format!("no route uses the upstream \"{name}\""),
-            );
-        }
-    }
+        port != 0 && port == one.address.port() && ips.iter().any(is_here)
+    };
+    listening(config).into_iter().find(own).map(|one| one.what)
 }

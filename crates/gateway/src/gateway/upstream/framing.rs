@@ -83,6 +83,11 @@ pub(super) fn check(request: &Method, head: &mut response::Parts) -> Result<Reus
     if head.status.is_informational() || head.status.as_u16() > 599 {
         return Err(InvalidResponse::Status(head.status));
     }
+    let http2 = head.version == Version::HTTP_2;
+    // In HTTP/2, the frames are the framing, and the connection is shared (RFC 9113, section 8.1).
+    if http2 && head.headers.contains_key(header::TRANSFER_ENCODING) {
+        return Err(InvalidResponse::TransferCoding);
+    }
     let chunked = is_chunked(&head.headers)?;
     let length = length(&head.headers)?;
     // If an upstream has used HTTP/1.0 on a connection, hyper continues with HTTP/1.0, in which a body of unknown

@@ -1,154 +1,313 @@
-//! Connections to upstreams. Each worker thread has its own pool, so that no pool is shared.
+//! The connections to an upstream. Each worker thread has its own pool, so that no pool is shared.
 
 use std::{
     cell::RefCell,
-    io,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
-use hyper::client::conn::http1::{self, Connection, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
 
 use super::{
-    request_body::RequestBody,
-    stream::{Exchange, UpstreamStream},
+    endpoint::{Endpoint, InFlight},
+    endpoint_set::{EndpointSet, Endpoints},
+    http1_connection::Http1Connection,
+    http2_connection::{Http2Connection, Http2Stream},
+    load_limit::LoadLimit,
+    picker::{Algorithm, Picker, Selection},
+    retry_budget::RetryBudget,
 };
-use crate::{
-    config::{self, UpstreamAddress},
-    gateway::lazy_deadline::LazyDeadline,
-};
+use crate::config;
 
 /// The interval between two checks of the idle connections.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// Idle connections, indexed by the number of the upstream.
-    static IDLE: RefCell<Vec<Vec<Idle>>> = const { RefCell::new(Vec::new()) };
+    /// The connections of this thread, indexed by the number of the upstream.
+    static SLOTS: RefCell<Vec<Option<Slot>>> = const { RefCell::new(Vec::new()) };
 }
 
-struct Idle {
-    upstream: UpstreamConnection,
+/// The state of an upstream on one thread.
+struct Slot {
+    version: u64,
+    set: Arc<EndpointSet>,
+    /// One for each endpoint of the set, in the same order.
+    connections: Vec<Connections>,
+    picker: Picker,
+    budget: RetryBudget,
+    load: LoadLimit,
+}
+
+/// The connections to an endpoint.
+#[derive(Default)]
+struct Connections {
+    idle: Vec<Idle<Http1Connection>>,
+    shared: Vec<Idle<Http2Connection>>,
+    /// The HTTP/2 connection that is being opened. Other requests wait for it.
+    connecting: Option<watch::Receiver<()>>,
+}
+
+struct Idle<C> {
+    connection: C,
     /// The number of further checks that the connection is kept for.
     rounds: u64,
 }
 
-/// A connection to an upstream.
-///
-/// The connection has no task of its own: the code that waits for it [drives](Self::drive) it, so that an exchange does
-/// not have to wake a second task.
-pub(super) struct UpstreamConnection {
-    pub(super) sender: SendRequest<RequestBody>,
-    /// `None` when the connection is closed.
-    connection: Option<Pin<Box<Connection<TokioIo<UpstreamStream>, RequestBody>>>>,
-    pub(super) exchange: Arc<Exchange>,
-    pub(super) response_timeout: LazyDeadline,
+/// A connection that a request can use.
+pub(super) enum UpstreamConnection {
+    Http1(Http1Connection),
+    Http2(Http2Stream),
 }
 
 impl UpstreamConnection {
-    /// Makes progress on the connection, and registers the waker for more. Ready when the connection is closed.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(connection) = &mut self.connection else { return Poll::Ready(()) };
-        let end = ready!(connection.as_mut().poll(cx));
-        self.connection = None;
-        if let Err(error) = end {
-            tracing::debug!(%error, "upstream connection failed");
+    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
+        match self {
+            Self::Http1(connection) => &connection.endpoint,
+            Self::Http2(stream) => &stream.endpoint,
         }
-        Poll::Ready(())
     }
+}
 
-    /// Returns `true` if another exchange can begin on the connection.
-    fn is_free(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop())).is_pending() && self.sender.is_ready()
-    }
+/// The endpoint for a request.
+pub(super) enum Selected {
+    /// It has a connection that can be used.
+    Connection(UpstreamConnection),
+    /// A connection must be opened.
+    Endpoint(Arc<Endpoint>),
+}
+
+/// The part of a request in opening an HTTP/2 connection.
+pub(super) enum Opening {
+    /// Another request has opened one.
+    Open(Http2Stream),
+    /// Another request opens one. It is done when the sender is dropped.
+    Wait(watch::Receiver<()>),
+    /// This request opens one, and drops the sender when it is done.
+    Lead(watch::Sender<()>),
 }
 
 /// The connection pool of an upstream.
 #[derive(Debug, Clone)]
 pub(super) struct UpstreamPool {
-    /// The index into the pool of each thread, unique for each upstream.
+    /// The index into the slots of each thread, unique for each upstream.
     number: usize,
-    pub(super) address: UpstreamAddress,
-    connections: usize,
-    time: Duration,
+    pub(super) endpoints: Arc<Endpoints>,
+    pub(super) algorithm: Algorithm,
+    slow_start: Option<Duration>,
+    retries: config::Retries,
+    pub(super) load: LoadLimit,
+    idle_connections: usize,
+    rounds: u64,
 }
 
 /// The number of the next upstream.
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 impl UpstreamPool {
-    pub(super) fn new(upstream: &config::Upstream) -> Self {
+    pub(super) fn new(upstream: &config::Upstream, endpoints: Arc<Endpoints>) -> Self {
         Self {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
-            address: upstream.address.clone(),
-            connections: upstream.idle_connections,
-            time: upstream.idle_timeout.duration(),
+            endpoints,
+            algorithm: match upstream.balance {
+                config::Balance::RoundRobin => Algorithm::RoundRobin,
+                config::Balance::LeastRequests => Algorithm::LeastRequests,
+                config::Balance::Hash(_) => Algorithm::Hash,
+            },
+            slow_start: upstream.slow_start.map(config::ConfigDuration::duration),
+            retries: upstream.retries,
+            load: LoadLimit::new(&upstream.limits),
+            idle_connections: upstream.idle_connections,
+            rounds: upstream.idle_timeout.duration().as_secs().max(1),
         }
     }
 
-    /// Takes the idle connection that was used last, if there is one: it is the most likely to be still open.
-    pub(super) fn get(&self) -> Option<UpstreamConnection> {
-        IDLE.with_borrow_mut(|idle| {
-            let stack = idle.get_mut(self.number)?;
-            std::iter::from_fn(|| stack.pop()).map(|idle| idle.upstream).find_map(|mut upstream| {
-                let free = upstream.is_free();
-                free.then_some(upstream)
-            })
+    /// Selects an endpoint that was not tried, and takes a connection if there is one. Returns `None` if there is no
+    /// such endpoint.
+    pub(super) fn select(&self, key: Option<&[u8]>, tried: &[Arc<Endpoint>]) -> Option<Selected> {
+        let selection = Selection { algorithm: self.algorithm, slow_start: self.slow_start, key, tried };
+        let counts = self.counts();
+        self.with_slot(|slot| {
+            if tried.is_empty() {
+                slot.budget.deposit();
+            }
+            let index = slot.picker.pick(&slot.set, &selection)?;
+            let connections = &mut slot.connections[index];
+            if let Some(stream) = connections.stream(counts, self.rounds) {
+                return Some(Selected::Connection(UpstreamConnection::Http2(stream)));
+            }
+            let Some(mut connection) = connections.take() else {
+                return Some(Selected::Endpoint(slot.set.endpoints[index].clone()));
+            };
+            connection.in_flight = counts.then(|| InFlight::new(&connection.endpoint));
+            Some(Selected::Connection(UpstreamConnection::Http1(connection)))
         })
     }
 
+    /// Begins a request on a new connection.
+    pub(super) fn begin(&self, mut connection: Http1Connection) -> Http1Connection {
+        connection.in_flight = self.counts().then(|| InFlight::new(&connection.endpoint));
+        connection
+    }
+
+    /// Takes a retry from the budget. Returns `false` if none is left.
+    pub(super) fn withdraw_retry(&self) -> bool {
+        self.with_slot(|slot| slot.budget.withdraw())
+    }
+
     /// Returns a connection to the pool after an exchange, unless a part of the request is still to be sent.
-    pub(super) fn put(&self, mut upstream: UpstreamConnection) {
-        if !upstream.is_free() {
+    pub(super) fn put(&self, mut connection: Http1Connection) {
+        connection.in_flight = None;
+        // Another thread may wait for a connection.
+        if !connection.is_free() || self.load.is_contended() {
             return;
         }
-        let rounds = self.time.as_secs().max(1);
-        IDLE.with_borrow_mut(|idle| {
-            if idle.len() <= self.number {
-                idle.resize_with(self.number + 1, Vec::new);
-            }
-            let stack = &mut idle[self.number];
-            if stack.len() < self.connections {
-                stack.push(Idle { upstream, rounds });
+        self.with_slot(|slot| {
+            // The endpoint may have been removed while the exchange took place.
+            let Some(connections) = slot.connections_of(&connection.endpoint) else { return };
+            if connections.idle.len() < self.idle_connections {
+                connections.idle.push(Idle { connection, rounds: self.rounds });
             }
         });
     }
 
-    /// Opens a new connection.
-    pub(super) async fn connect(&self) -> io::Result<UpstreamConnection> {
-        let stream = self.address.connect().await?;
-        stream.set_nodelay(true)?;
-        let (stream, exchange) = UpstreamStream::new(stream);
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        Ok(UpstreamConnection {
-            sender,
-            connection: Some(Box::pin(connection)),
-            exchange,
-            response_timeout: LazyDeadline::new(),
+    /// Begins to open an HTTP/2 connection, or waits for that of another request.
+    pub(super) fn open_http2(&self, endpoint: &Arc<Endpoint>) -> Opening {
+        let counts = self.counts();
+        self.with_slot(|slot| {
+            let (leads, waits) = watch::channel(());
+            let Some(connections) = slot.connections_of(endpoint) else { return Opening::Lead(leads) };
+            if let Some(stream) = connections.stream(counts, self.rounds) {
+                return Opening::Open(stream);
+            }
+            // If the leader was dropped, another request takes its place.
+            if let Some(waits) = connections.connecting.as_ref().filter(|waits| waits.has_changed().is_ok()) {
+                return Opening::Wait(waits.clone());
+            }
+            connections.connecting = Some(waits);
+            Opening::Lead(leads)
+        })
+    }
+
+    /// Adds an HTTP/2 connection to the pool, and begins a request on it.
+    pub(super) fn share(&self, connection: Http2Connection, endpoint: &Arc<Endpoint>) -> Http2Stream {
+        let stream = connection.begin(self.counts());
+        self.with_slot(|slot| {
+            if let Some(connections) = slot.connections_of(endpoint) {
+                connections.shared.push(Idle { connection, rounds: self.rounds });
+            }
+        });
+        stream
+    }
+
+    /// Returns `true` if requests in progress are counted.
+    fn counts(&self) -> bool {
+        self.algorithm == Algorithm::LeastRequests
+    }
+
+    fn with_slot<T>(&self, work: impl FnOnce(&mut Slot) -> T) -> T {
+        SLOTS.with_borrow_mut(|slots| {
+            if slots.len() <= self.number {
+                slots.resize_with(self.number + 1, || None);
+            }
+            let slot = slots[self.number].get_or_insert_with(|| self.slot());
+            if slot.version != self.endpoints.version() {
+                slot.update(&self.endpoints);
+            }
+            work(slot)
+        })
+    }
+
+    #[cold]
+    fn slot(&self) -> Slot {
+        let (version, set) = self.endpoints.current();
+        let connections = set.endpoints.iter().map(|_| Connections::default()).collect();
+        // The threads start with different endpoints.
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        let picker = Picker::starting_at(THREADS.fetch_add(1, Ordering::Relaxed));
+        let budget = RetryBudget::new(&self.retries);
+        Slot { version, set, connections, picker, budget, load: self.load.clone() }
+    }
+}
+
+impl Slot {
+    /// Adopts the current endpoints. Idle connections to endpoints that are gone are closed.
+    #[cold]
+    fn update(&mut self, endpoints: &Endpoints) {
+        let (version, set) = endpoints.current();
+        let mut earlier: Vec<_> =
+            self.set.endpoints.iter().cloned().zip(std::mem::take(&mut self.connections)).collect();
+        self.connections = set
+            .endpoints
+            .iter()
+            .map(|endpoint| {
+                let same = earlier.iter().position(|(earlier, _)| Arc::ptr_eq(earlier, endpoint));
+                same.map(|at| earlier.swap_remove(at).1).unwrap_or_default()
+            })
+            .collect();
+        self.version = version;
+        self.set = set;
+    }
+
+    fn connections_of(&mut self, endpoint: &Arc<Endpoint>) -> Option<&mut Connections> {
+        let index = self.set.endpoints.iter().position(|one| Arc::ptr_eq(one, endpoint))?;
+        self.connections.get_mut(index)
+    }
+
+    /// Closes connections that the endpoint has closed, or that have been idle for too long.
+    fn reap(&mut self) {
+        let contended = self.load.is_contended();
+        for connections in &mut self.connections {
+            connections.idle.retain_mut(|idle| {
+                idle.rounds = idle.rounds.saturating_sub(1);
+                idle.rounds > 0 && !contended && idle.connection.is_free()
+            });
+            connections.shared.retain_mut(|idle| {
+                if !idle.connection.is_idle() {
+                    return idle.connection.is_open();
+                }
+                idle.rounds = idle.rounds.saturating_sub(1);
+                idle.rounds > 0 && !contended && idle.connection.is_open()
+            });
+        }
+    }
+}
+
+impl Connections {
+    /// Takes the idle connection that was used last, if there is one: it is the most likely to be still open.
+    fn take(&mut self) -> Option<Http1Connection> {
+        std::iter::from_fn(|| self.idle.pop()).map(|idle| idle.connection).find_map(|mut connection| {
+            let free = connection.is_free();
+            free.then_some(connection)
+        })
+    }
+
+    /// Begins a request on a shared connection, if one has room.
+    fn stream(&mut self, counts: bool, rounds: u64) -> Option<Http2Stream> {
+        if self.shared.is_empty() {
+            return None;
+        }
+        self.shared.retain(|idle| idle.connection.is_open());
+        self.shared.iter_mut().find_map(|idle| {
+            let stream = idle.connection.stream(counts)?;
+            idle.rounds = rounds;
+            Some(stream)
         })
     }
 }
 
-/// Closes the connections of this thread that the upstream has closed, or that have been idle for too long. Runs as
+/// Closes the connections of this thread that the endpoint has closed, or that have been idle for too long. Runs as
 /// long as the thread.
 pub(in crate::gateway) async fn reap_idle() {
     let mut rounds = interval(REAP_INTERVAL);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         rounds.tick().await;
-        IDLE.with_borrow_mut(|idle| {
-            for stack in &mut *idle {
-                stack.retain_mut(|idle| {
-                    idle.rounds = idle.rounds.saturating_sub(1);
-                    idle.rounds > 0 && idle.upstream.is_free()
-                });
-            }
-        });
+        SLOTS.with_borrow_mut(|slots| slots.iter_mut().flatten().for_each(Slot::reap));
     }
 }

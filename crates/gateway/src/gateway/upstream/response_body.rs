@@ -3,6 +3,7 @@
 use std::{
     future::poll_fn,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -10,12 +11,11 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{sync::OwnedSemaphorePermit, task::JoinSet, time::Instant};
 
 use super::{
-    framing,
-    pool::{UpstreamConnection, UpstreamPool},
-    request_body::Progress,
+    Upstream, framing, http1_connection::Http1Connection, http2_connection::Http2Stream,
+    pool::UpstreamConnection, request_body::Progress,
 };
 use crate::gateway::lazy_deadline::LazyDeadline;
 use portcullis::tower::BoxError;
@@ -23,17 +23,19 @@ use portcullis::tower::BoxError;
 /// The driver of an upstream connection whose response has begun.
 enum Driver {
     /// The connection is driven when the response body is polled.
-    Inline(UpstreamConnection),
+    Inline(Http1Connection),
     /// The connection is driven by a task of its own, which is aborted on drop.
     Spawned {
         _task: JoinSet<()>,
         response_timeout: LazyDeadline,
     },
+    /// The connection is shared, and driven by a task of its own.
+    Shared(Http2Stream),
     Done,
 }
 
 impl Driver {
-    fn task(mut connection: UpstreamConnection) -> Self {
+    fn task(mut connection: Http1Connection) -> Self {
         let mut task = JoinSet::new();
         task.spawn(poll_fn(move |cx| connection.drive(cx)));
         Self::Spawned { _task: task, response_timeout: LazyDeadline::new() }
@@ -47,9 +49,11 @@ pub(in crate::gateway) struct UpstreamBody {
     read_timeout: Duration,
     waiting: bool,
     driver: Driver,
-    /// The pool for the connection. `None` if the connection cannot be used again.
-    pool: Option<UpstreamPool>,
     request: Option<Progress>,
+    /// The upstream whose pool takes the connection back. `None` if the connection cannot be used again.
+    upstream: Option<Arc<Upstream>>,
+    /// Counts the request, if requests are bounded.
+    _permit: Option<OwnedSemaphorePermit>,
     /// An error that the next poll returns.
     failure: Option<BoxError>,
 }
@@ -59,13 +63,27 @@ impl UpstreamBody {
         body: Incoming,
         read_timeout: Duration,
         connection: UpstreamConnection,
-        pool: Option<UpstreamPool>,
         request: Option<Progress>,
+        upstream: Option<Arc<Upstream>>,
+        permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
         // The request body must make progress even if the response body is not polled.
         let uploads = request.as_ref().is_some_and(|request| !request.is_done());
-        let driver = if uploads { Driver::task(connection) } else { Driver::Inline(connection) };
-        let mut this = Self { body, read_timeout, waiting: false, driver, pool, request, failure: None };
+        let driver = match connection {
+            UpstreamConnection::Http1(connection) if uploads => Driver::task(connection),
+            UpstreamConnection::Http1(connection) => Driver::Inline(connection),
+            UpstreamConnection::Http2(stream) => Driver::Shared(stream),
+        };
+        let mut this = Self {
+            body,
+            read_timeout,
+            waiting: false,
+            driver,
+            request,
+            upstream,
+            _permit: permit,
+            failure: None,
+        };
         if this.body.is_end_stream() {
             this.keep_connection();
         }
@@ -77,9 +95,9 @@ impl UpstreamBody {
     fn keep_connection(&mut self) {
         if let Driver::Inline(connection) = std::mem::replace(&mut self.driver, Driver::Done)
             && self.request.as_ref().is_none_or(Progress::is_done)
-            && let Some(pool) = &self.pool
+            && let Some(upstream) = &self.upstream
         {
-            pool.put(connection);
+            upstream.pool.put(connection);
         }
     }
 
@@ -138,6 +156,7 @@ impl Body for UpstreamBody {
                 let response_timeout = match &mut this.driver {
                     Driver::Inline(connection) => &mut connection.response_timeout,
                     Driver::Spawned { response_timeout, .. } => response_timeout,
+                    Driver::Shared(stream) => &mut stream.response_timeout,
                     Driver::Done => return Poll::Pending,
                 };
                 if !this.waiting {

@@ -11,18 +11,18 @@ use std::{
 };
 
 use http::{Method, Request};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A stream to an upstream. From the second exchange on, the head of each request is recorded. If the connection turns
-/// out to be closed, a request without a body can then be sent again on another connection.
+use super::transport::Transport;
+
+/// A stream to an upstream. The head of each request is recorded; that of the first one only if the upstream has other
+/// endpoints. If the connection turns out to be closed, a request without a body can then be sent again on another
+/// connection.
 ///
 /// The bytes are recorded when they are written, because a copy of the headers would cost more for each request.
 #[derive(Debug)]
 pub(super) struct UpstreamStream {
-    stream: TcpStream,
+    stream: Transport,
     exchange: Arc<Exchange>,
 }
 
@@ -43,8 +43,9 @@ struct Recorded {
 }
 
 impl UpstreamStream {
-    pub(super) fn new(stream: TcpStream) -> (Self, Arc<Exchange>) {
-        let exchange = Arc::new(Exchange::default());
+    /// Wraps a stream. If `records_first` is set, the first request is recorded, too.
+    pub(super) fn new(stream: Transport, records_first: bool) -> (Self, Arc<Exchange>) {
+        let exchange = Arc::new(Exchange { answered: AtomicBool::new(records_first), ..Exchange::default() });
         (Self { stream, exchange: exchange.clone() }, exchange)
     }
 }

@@ -1,0 +1,381 @@
+//! Sends a request, and sends it again where that is safe.
+
+use std::{
+    error::Error,
+    fmt::Write,
+    future::{Future, poll_fn},
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use http::{Request, Response, request};
+use hyper::body::Incoming;
+use smallvec::SmallVec;
+use tokio::time::{Instant, timeout};
+
+use super::{
+    Upstream,
+    connector::{ConnectError, Connection},
+    endpoint::{Endpoint, Monotonic},
+    http1_connection::Http1Connection,
+    http2_connection::Http2Stream,
+    load_limit::Overload,
+    pool::{Opening, Selected, UpstreamConnection},
+    request_body::{Progress, RequestBody},
+    request_head,
+};
+use crate::gateway::lazy_deadline::LazyDeadline;
+use portcullis::Denial;
+
+/// A request to send.
+pub(super) struct Outgoing<'a> {
+    /// The head for HTTP/1.1.
+    pub(super) head: request::Parts,
+    pub(super) body: RequestBody,
+    /// Set if the client accepts trailers.
+    pub(super) trailers: bool,
+    /// `None` if the body is empty.
+    pub(super) progress: Option<&'a Progress>,
+}
+
+/// A response, and the connection that its body arrives on.
+pub(super) struct Received {
+    pub(super) connection: UpstreamConnection,
+    pub(super) response: Response<Incoming>,
+}
+
+/// A request that failed before any part of the response was received.
+pub(super) struct Failure<'a> {
+    /// The request, if it may be sent again.
+    again: Option<Outgoing<'a>>,
+    pub(super) error: hyper::Error,
+}
+
+/// The reason that there is no connection.
+enum Unconnected {
+    Failed(ConnectError),
+    Overloaded(Overload),
+}
+
+/// The `Retry-After` of a 503 because of the load or the health of the upstream, in seconds.
+const RETRY_AFTER: u64 = 1;
+
+/// The endpoints that failed to serve a request.
+#[derive(Default)]
+struct Failures {
+    endpoints: SmallVec<[Arc<Endpoint>; 2]>,
+    retries: u8,
+}
+
+impl Upstream {
+    /// Sends a request and waits for the head of the response.
+    ///
+    /// If an idle connection turns out to be closed, the request is sent again on a new one. If an endpoint fails, it is
+    /// sent to another one, within the budget of retries. Both require that no part of a response was received, and that
+    /// nothing was sent or the method is idempotent and there is no content (RFC 9110, section 9.2.2).
+    pub(super) async fn exchange(
+        &self,
+        mut outgoing: Outgoing<'_>,
+        key: Option<&[u8]>,
+    ) -> Result<Received, Denial> {
+        let mut failures = Failures::default();
+        let mut fresh = None;
+        loop {
+            let selected = match fresh.take() {
+                Some(endpoint) => Selected::Endpoint(endpoint),
+                None => match self.pool.select(key, &failures.endpoints) {
+                    Some(selected) => selected,
+                    None => {
+                        self.wait_for_endpoints().await?;
+                        continue;
+                    }
+                },
+            };
+            let (mut connection, reused) = match selected {
+                Selected::Connection(connection) => (connection, true),
+                Selected::Endpoint(endpoint) => match self.connect(&endpoint).await {
+                    Ok(connection) => (connection, false),
+                    Err(error) => {
+                        let denial = self.unconnected(&endpoint, error)?;
+                        if self.may_try_another(&mut failures, &endpoint) {
+                            continue;
+                        }
+                        return Err(denial);
+                    }
+                },
+            };
+            let progress = outgoing.progress;
+            let failure = match self.send(&mut connection, outgoing).await? {
+                Ok(response) => return Ok(Received { connection, response }),
+                Err(failure) => failure,
+            };
+            let endpoint = connection.endpoint().clone();
+            drop(connection);
+            let Some(again) = failure.again else {
+                return Err(self.exchange_failed(&endpoint, &failure.error, progress));
+            };
+            outgoing = again;
+            if reused {
+                let error = &failure.error;
+                tracing::debug!(upstream = %self.name, %endpoint, %error, "retrying on a new connection");
+                fresh = Some(endpoint);
+                continue;
+            }
+            let denial = self.exchange_failed(&endpoint, &failure.error, progress);
+            if !self.may_try_another(&mut failures, &endpoint) {
+                return Err(denial);
+            }
+        }
+    }
+
+    /// Decides whether a request may be sent to another endpoint after one has failed.
+    fn may_try_another(&self, failures: &mut Failures, endpoint: &Arc<Endpoint>) -> bool {
+        failures.endpoints.push(endpoint.clone());
+        let (_, set) = self.pool.endpoints.current();
+        let is_tried = |one: &Arc<Endpoint>| failures.endpoints.iter().any(|tried| Arc::ptr_eq(tried, one));
+        let mut others = set.endpoints.iter().filter(|one| !is_tried(one)).peekable();
+        if others.peek().is_none() {
+            return false;
+        }
+        // Other addresses of the same name are a part of connecting to it.
+        if others.any(|one| one.is_fallback && one.target == endpoint.target) {
+            return true;
+        }
+        if failures.retries >= self.retries {
+            return false;
+        }
+        if !self.pool.withdraw_retry() {
+            tracing::debug!(upstream = %self.name, "no retry, because the budget is used up");
+            return false;
+        }
+        failures.retries += 1;
+        true
+    }
+
+    /// Opens a connection.
+    async fn connect(&self, endpoint: &Arc<Endpoint>) -> Result<UpstreamConnection, Unconnected> {
+        let deadline = Instant::now() + self.connect_timeout;
+        while endpoint.uses_http2() {
+            match self.pool.open_http2(endpoint) {
+                Opening::Open(stream) => return Ok(UpstreamConnection::Http2(stream)),
+                Opening::Wait(mut opened) => {
+                    // An error means that the other request is done: its sender is dropped.
+                    let Err(_) = tokio::time::timeout_at(deadline, opened.changed()).await else { continue };
+                    return Err(Unconnected::Failed(ConnectError::Timeout));
+                }
+                Opening::Lead(_done) => return self.open(endpoint).await,
+            }
+        }
+        self.open(endpoint).await
+    }
+
+    async fn open(&self, endpoint: &Arc<Endpoint>) -> Result<UpstreamConnection, Unconnected> {
+        let permit =
+            self.pool.load.connection(self.connect_timeout).await.map_err(Unconnected::Overloaded)?;
+        let connected = timeout(self.connect_timeout, self.connector.connect(endpoint, permit)).await;
+        let connection = connected.unwrap_or(Err(ConnectError::Timeout)).map_err(Unconnected::Failed)?;
+        match connection {
+            Connection::Http1(connection) => {
+                endpoint.set_uses_http2(false);
+                Ok(UpstreamConnection::Http1(self.pool.begin(connection)))
+            }
+            Connection::Http2(connection) => {
+                endpoint.set_uses_http2(true);
+                Ok(UpstreamConnection::Http2(self.pool.share(connection, endpoint)))
+            }
+        }
+    }
+
+    /// Sends a request on a connection and waits for the head of the response.
+    pub(super) async fn send<'a>(
+        &self,
+        connection: &mut UpstreamConnection,
+        outgoing: Outgoing<'a>,
+    ) -> Result<Result<Response<Incoming>, Failure<'a>>, Denial> {
+        match connection {
+            UpstreamConnection::Http1(connection) => self.send_http1(connection, outgoing).await,
+            UpstreamConnection::Http2(stream) => self.send_http2(stream, outgoing).await,
+        }
+    }
+
+    async fn send_http1<'a>(
+        &self,
+        connection: &mut Http1Connection,
+        outgoing: Outgoing<'a>,
+    ) -> Result<Result<Response<Incoming>, Failure<'a>>, Denial> {
+        let Outgoing { head, body, trailers, progress } = outgoing;
+        let method = head.method.clone();
+        let answer = connection.sender.try_send_request(Request::from_parts(head, body));
+        tokio::pin!(answer);
+        let mut wait = ResponseWait::new(self, progress, &mut connection.response_timeout);
+        let sent = poll_fn(|cx| {
+            let _ = connection.drive(cx);
+            // Only the connection, which was driven just now, completes the response: a second wake-up is not needed.
+            if let Poll::Ready(answer) = answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                return Poll::Ready(Ok(answer));
+            }
+            wait.poll(&mut connection.response_timeout, cx).map(Err)
+        })
+        .await
+        .map_err(|TimedOut| self.response_timed_out(&connection.endpoint))?;
+        Ok(sent.map_err(|mut error| {
+            let recorded = || connection.exchange.repeatable(&method).filter(|_| progress.is_none());
+            let again = error.take_message().or_else(|| Some(recorded()?.map(|()| RequestBody::empty())));
+            let again = again.map(|request| {
+                let (head, body) = request.into_parts();
+                Outgoing { head, body, trailers, progress }
+            });
+            Failure { again, error: error.into_error() }
+        }))
+    }
+
+    async fn send_http2<'a>(
+        &self,
+        stream: &mut Http2Stream,
+        outgoing: Outgoing<'a>,
+    ) -> Result<Result<Response<Incoming>, Failure<'a>>, Denial> {
+        let Outgoing { head, body, trailers, progress } = outgoing;
+        let copy = (progress.is_none() && head.method.is_idempotent()).then(|| request_head::copy(&head));
+        let scheme = stream.endpoint.protocol.scheme();
+        let Some(head) = request_head::to_http2(head, &scheme, trailers) else {
+            return Err(Denial::bad_request("The host of the request is not valid."));
+        };
+        let answer = stream.sender.try_send_request(Request::from_parts(head, body));
+        tokio::pin!(answer);
+        let mut wait = ResponseWait::new(self, progress, &mut stream.response_timeout);
+        let sent = poll_fn(|cx| match answer.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Ok(answer)),
+            Poll::Pending => wait.poll(&mut stream.response_timeout, cx).map(Err),
+        })
+        .await
+        .map_err(|TimedOut| self.response_timed_out(&stream.endpoint))?;
+        Ok(sent.map_err(|mut error| {
+            if closes_connection(error.error()) {
+                stream.guard.retire();
+            }
+            let unsent = error.take_message().map(|request| {
+                let (head, body) = request.into_parts();
+                (request_head::to_http1(head), body)
+            });
+            let again = unsent.or_else(|| Some((copy?, RequestBody::empty())));
+            let again = again.map(|(head, body)| Outgoing { head, body, trailers, progress });
+            Failure { again, error: error.into_error() }
+        }))
+    }
+}
+
+/// Returns `true` if an error concerns the whole connection, and not only one stream of it.
+fn closes_connection(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_none_or(|cause| cause.is_go_away() || cause.is_io())
+}
+
+/// The wait for the head of a response: until the request is sent, and then for up to the read timeout.
+struct ResponseWait<'a> {
+    read_timeout: Duration,
+    progress: Option<&'a Progress>,
+    deadline: Instant,
+}
+
+/// The response did not begin in time.
+struct TimedOut;
+
+impl<'a> ResponseWait<'a> {
+    fn new(upstream: &Upstream, progress: Option<&'a Progress>, timer: &mut LazyDeadline) -> Self {
+        let deadline = Instant::now() + upstream.read_timeout;
+        timer.set(deadline);
+        Self { read_timeout: upstream.read_timeout, progress, deadline }
+    }
+
+    /// Polls the timer.
+    ///
+    /// It is polled with the task's waker each time: if the task has used up its budget, tokio returns `Pending` from
+    /// everything, also from the response, and wakes only the waker of the last poll.
+    fn poll(&mut self, timer: &mut LazyDeadline, cx: &mut Context<'_>) -> Poll<TimedOut> {
+        while timer.poll(cx).is_ready() {
+            // A client that sends its body slowly has a timeout of its own.
+            let last = self.progress.map(Progress::last);
+            match last.map(|last| last + self.read_timeout).filter(|later| *later > self.deadline) {
+                Some(later) => {
+                    self.deadline = later;
+                    timer.set(later);
+                }
+                None => return Poll::Ready(TimedOut),
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// The denials of requests that the upstream does not serve. The texts are for the log.
+impl Upstream {
+    async fn wait_for_endpoints(&self) -> Result<(), Denial> {
+        let found = timeout(self.connect_timeout, self.pool.endpoints.wait_for_some()).await;
+        found.map_err(|_| {
+            tracing::warn!(upstream = %self.name, "no address of the upstream is known yet");
+            Denial::unavailable("The service is not available yet.", RETRY_AFTER)
+        })
+    }
+
+    /// Returns the denial for a connection that failed.
+    ///
+    /// # Errors
+    /// Returns the denial as an error if no other endpoint should be tried.
+    fn unconnected(&self, endpoint: &Endpoint, error: Unconnected) -> Result<Denial, Denial> {
+        match error {
+            Unconnected::Overloaded(overload) => Err(self.overloaded(overload)),
+            Unconnected::Failed(error) => {
+                self.failed(endpoint);
+                let inside = format!("upstream {} ({endpoint}): {error}", self.name).into();
+                Ok(if matches!(error, ConnectError::Timeout) {
+                    Denial::GatewayTimeout { inside }
+                } else {
+                    Denial::BadGateway { inside }
+                })
+            }
+        }
+    }
+
+    /// Returns the denial for an exchange that failed. An error in the client's body is not blamed on the upstream.
+    fn exchange_failed(
+        &self,
+        endpoint: &Endpoint,
+        error: &hyper::Error,
+        progress: Option<&Progress>,
+    ) -> Denial {
+        progress.and_then(Progress::fault).unwrap_or_else(|| self.invalid_response(endpoint, error))
+    }
+
+    /// Returns the denial for a response that cannot be forwarded.
+    pub(super) fn invalid_response(&self, endpoint: &Endpoint, error: &dyn Error) -> Denial {
+        self.failed(endpoint);
+        let mut inside = format!("upstream {} ({endpoint}): {error}", self.name);
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            // Writing to a `String` cannot fail.
+            let _ = write!(inside, ": {error}");
+            cause = error.source();
+        }
+        Denial::BadGateway { inside: inside.into() }
+    }
+
+    fn response_timed_out(&self, endpoint: &Endpoint) -> Denial {
+        self.failed(endpoint);
+        let inside = format!("upstream {} ({endpoint}): response timed out", self.name);
+        Denial::GatewayTimeout { inside: inside.into() }
+    }
+
+    pub(super) fn overloaded(&self, overload: Overload) -> Denial {
+        tracing::warn!(upstream = %self.name, %overload, "request rejected");
+        Denial::unavailable("The service is overloaded.", RETRY_AFTER)
+    }
+
+    /// Records that an endpoint failed.
+    pub(super) fn failed(&self, endpoint: &Endpoint) {
+        if let Some(ejected) = endpoint.health.failed(&self.ejection, Monotonic::now()) {
+            let (upstream, seconds) = (&self.name, ejected.as_secs());
+            tracing::warn!(%upstream, %endpoint, seconds, "target ejected after failures in succession");
+        }
+    }
+}

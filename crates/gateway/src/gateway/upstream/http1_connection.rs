@@ -1,0 +1,73 @@
+//! An HTTP/1.1 connection to an endpoint.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+};
+
+use hyper::client::conn::http1::{Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    endpoint::{Endpoint, InFlight},
+    request_body::RequestBody,
+    stream::{Exchange, UpstreamStream},
+};
+use crate::gateway::lazy_deadline::LazyDeadline;
+
+type Driver = Pin<Box<Connection<TokioIo<UpstreamStream>, RequestBody>>>;
+
+/// A connection that serves one request at a time.
+///
+/// The connection has no task of its own: the code that waits for it [drives](Self::drive) it, so that an exchange does
+/// not have to wake a second task.
+pub(super) struct Http1Connection {
+    pub(super) sender: SendRequest<RequestBody>,
+    /// `None` when the connection is closed.
+    connection: Option<Driver>,
+    pub(super) exchange: Arc<Exchange>,
+    pub(super) response_timeout: LazyDeadline,
+    pub(super) endpoint: Arc<Endpoint>,
+    /// Set during an exchange, if requests in progress are counted.
+    pub(super) in_flight: Option<InFlight>,
+    /// Counts the connection, if connections are bounded.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Http1Connection {
+    pub(super) fn new(
+        sender: SendRequest<RequestBody>,
+        connection: Connection<TokioIo<UpstreamStream>, RequestBody>,
+        exchange: Arc<Exchange>,
+        endpoint: Arc<Endpoint>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        Self {
+            sender,
+            connection: Some(Box::pin(connection)),
+            exchange,
+            response_timeout: LazyDeadline::new(),
+            endpoint,
+            in_flight: None,
+            _permit: permit,
+        }
+    }
+
+    /// Makes progress on the connection, and registers the waker for more. Ready when the connection is closed.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(connection) = &mut self.connection else { return Poll::Ready(()) };
+        let end = ready!(connection.as_mut().poll(cx));
+        self.connection = None;
+        if let Err(error) = end {
+            tracing::debug!(%error, "upstream connection failed");
+        }
+        Poll::Ready(())
+    }
+
+    /// Returns `true` if another exchange can begin on the connection.
+    pub(super) fn is_free(&mut self) -> bool {
+        self.drive(&mut Context::from_waker(Waker::noop())).is_pending() && self.sender.is_ready()
+    }
+}
