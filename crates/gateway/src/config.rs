@@ -15,6 +15,7 @@ mod review;
 mod route;
 mod route_path;
 mod secrets;
+mod upgrades;
 mod upstream;
 mod value;
 mod variables;
@@ -32,6 +33,7 @@ pub use route::{
 };
 pub use route_path::RoutePath;
 pub use secrets::{SecretKind, SecretsError, SecretsFile};
+pub use upgrades::{DisallowedUpgrades, Upgrades};
 pub use upstream::{
     Balance, Ejection, HashKey, HealthCheck, InvalidUpstreamAddress, Retries, Target, Upstream,
     UpstreamAddress, UpstreamLimits, UpstreamPlace, UpstreamProtocol, UpstreamTls,
@@ -109,6 +111,8 @@ pub struct Server {
     pub media_type_header: Option<FieldName>,
     /// The request headers that are removed before a request is forwarded.
     pub removed_headers: RemovedHeaders,
+    /// The treatment of upgrades that a route does not allow.
+    pub disallowed_upgrades: DisallowedUpgrades,
 }
 
 impl Default for Server {
@@ -120,6 +124,7 @@ impl Default for Server {
             caller_id_header: FieldName::from_static("x-caller-id"),
             media_type_header: None,
             removed_headers: RemovedHeaders::default(),
+            disallowed_upgrades: DisallowedUpgrades::default(),
         }
     }
 }

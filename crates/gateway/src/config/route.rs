@@ -6,7 +6,7 @@ use http::Method;
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
-use super::{ConfigDuration, HostName, RoutePath, SourceName};
+use super::{ConfigDuration, HostName, RoutePath, SourceName, Upgrades};
 use portcullis::{
     media::InvalidMedia,
     model::RouteName,
@@ -38,6 +38,11 @@ pub struct Route {
     pub relax_path_rules: RelaxedRules,
     /// The maximum size of a request body in bytes; beyond it, the response is 413. Default: `limits.body_bytes`.
     pub body_bytes: Option<u64>,
+    /// The upgrades that the route allows, such as WebSocket. Default: none.
+    pub upgrades: Option<Toggle<Upgrades>>,
+    /// Whether informational responses of the upstream, such as 103 (Early Hints), are forwarded to HTTP/1.1 clients.
+    #[serde(default)]
+    pub informational_responses: bool,
     /// The policies of the route.
     #[serde(default)]
     pub policies: Policies,

@@ -7,16 +7,16 @@ use std::{
 
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::upgrade::UpgradedConnection;
 use crate::config::Limits;
 
 /// The time to close a connection that never had a request.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 /// The requests of one connection.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct ConnectionActivity(Arc<Mutex<State>>);
 
-#[derive(Debug)]
 struct State {
     /// The number of further requests that the connection may have.
     left: u32,
@@ -28,6 +28,8 @@ struct State {
     fresh: bool,
     /// Set if the client has cancelled a request before its response began.
     takes_back: bool,
+    /// The upstream's side of the connection, after a response that upgrades it.
+    upgraded: Option<UpgradedConnection>,
 }
 
 impl State {
@@ -39,8 +41,15 @@ impl State {
 impl ConnectionActivity {
     pub(super) fn new(requests: u32) -> Self {
         let since = Instant::now();
-        let state =
-            State { left: requests, running: 0, blocked: false, since, fresh: true, takes_back: false };
+        let state = State {
+            left: requests,
+            running: 0,
+            blocked: false,
+            since,
+            fresh: true,
+            takes_back: false,
+            upgraded: None,
+        };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -64,6 +73,16 @@ impl ConnectionActivity {
             state.blocked = blocked;
             state.since = Instant::now();
         });
+    }
+
+    /// Stores the upstream's side of the connection when a response upgrades it.
+    pub(super) fn upgrade(&self, connection: UpgradedConnection) {
+        self.with(|state| state.upgraded = Some(connection));
+    }
+
+    /// Takes the upstream's side of the connection, if it was upgraded.
+    pub(super) fn take_upgraded(&self) -> Option<UpgradedConnection> {
+        self.with(|state| state.upgraded.take())
     }
 
     /// Returns `true` if the connection has had its last request.
@@ -112,7 +131,6 @@ impl ConnectionActivity {
 }
 
 /// An open request.
-#[derive(Debug)]
 pub(super) struct RequestGuard {
     activity: ConnectionActivity,
     answered: bool,

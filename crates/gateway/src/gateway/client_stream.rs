@@ -8,13 +8,15 @@ use std::{
     time::Duration,
 };
 
-use bytes::BufMut;
+use bytes::{Buf, BufMut, Bytes};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{activity::ConnectionActivity, write_timeout::WriteTimeout};
+use super::{
+    activity::ConnectionActivity, informational::InformationalResponses, write_timeout::WriteTimeout,
+};
 use portcullis::limit::MinDataRate;
 
 /// The time after the last response in which data from the client is still read and dropped. If the connection were
@@ -28,11 +30,19 @@ pub(super) struct ClientStream<I> {
     begin: Vec<u8>,
     timeout: WriteTimeout,
     lingering: Option<Pin<Box<Sleep>>>,
+    /// The informational responses, if any route forwards them, and the part that is being written.
+    informational: Option<(InformationalResponses, Bytes)>,
 }
 
 impl<I> ClientStream<I> {
     pub(super) fn new(io: I, activity: ConnectionActivity, pace: MinDataRate) -> Self {
-        Self { io, begin: Vec::new(), timeout: WriteTimeout::new(activity, pace), lingering: None }
+        let timeout = WriteTimeout::new(activity, pace);
+        Self { io, begin: Vec::new(), timeout, lingering: None, informational: None }
+    }
+
+    /// Writes informational responses between two messages.
+    pub(super) fn set_informational(&mut self, responses: InformationalResponses) {
+        self.informational = Some((responses, Bytes::new()));
     }
 }
 
@@ -69,14 +79,53 @@ impl<I: AsyncRead + Unpin> AsyncRead for ClientStream<I> {
     }
 }
 
+impl<I: AsyncWrite + Unpin> ClientStream<I> {
+    /// Writes the informational responses that wait.
+    fn poll_informational(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some((responses, part)) = &mut self.informational else { return Poll::Ready(Ok(())) };
+        if part.is_empty() {
+            *part = responses.take().into();
+        }
+        while !part.is_empty() {
+            let written = Pin::new(&mut self.io).poll_write(cx, part);
+            let written = ready!(self.timeout.watch_write(written, cx))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            part.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Prepares the stream for a part of a message.
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_informational(cx))?;
+        if let Some((responses, _)) = &self.informational {
+            responses.begin_message();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.informational.is_some() {
+            ready!(self.poll_message(cx))?;
+        }
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.timeout.watch_write(written, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.informational.is_some() {
+            ready!(self.poll_informational(cx))?;
+        }
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        if flushed.is_ready()
+            && let Some((responses, _)) = &self.informational
+        {
+            responses.flushed();
+        }
         self.timeout.watch(flushed, cx)
     }
 
@@ -106,6 +155,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<I> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.informational.is_some() {
+            ready!(self.poll_message(cx))?;
+        }
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
         self.timeout.watch_write(written, cx)
     }

@@ -8,7 +8,7 @@ use std::{convert::Infallible, net::IpAddr, pin::Pin, sync::Arc};
 
 use axum::Router;
 use futures_util::{TryFutureExt, future::BoxFuture};
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     sync::watch,
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tower_layer::Layer;
 use tower_service::Service;
@@ -32,12 +32,15 @@ use super::{
     client_stream::ClientStream,
     dispatch::Dispatch,
     frame_budget::FrameBudget,
+    informational::InformationalResponses,
     metrics::{HeadError, Metrics, WorkerMetrics},
     request_id::{self, RequestId},
     response_body::{self, GatewayBody},
     route_renderer::RouteRenderer,
     router::Routes,
     tracked_response::TrackedResponse,
+    tunnel::{self, Prefixed, TunnelEnd},
+    upgrade::{AcceptedUpgrade, UpgradedConnection},
 };
 use crate::config::{Config, Limits};
 use drive::{DriveEnd, drive, graceful_shutdown};
@@ -177,7 +180,18 @@ impl ConnectionHandler {
             }
             protocol => protocol,
         };
-        let service = service_fn(|request| self.handle_request(request, &connection, &activity));
+        let informational =
+            (self.routes.informational && protocol == Protocol::Http1).then(InformationalResponses::default);
+        if let Some(responses) = &informational {
+            io.set_informational(responses.clone());
+        }
+        let service = service_fn(|mut request: Request<Incoming>| {
+            if let Some(responses) = informational.as_ref().filter(|_| request.version() == Version::HTTP_11)
+            {
+                request.extensions_mut().insert(responses.clone());
+            }
+            self.handle_request(request, &connection, &activity)
+        });
         let served = if protocol == Protocol::Http2 {
             let io = FrameBudget::new(io, || {
                 self.counts.flood();
@@ -195,7 +209,7 @@ impl ConnectionHandler {
             }
         } else {
             let mut http = builders::http1(&self.limits).serve_connection(TokioIo::new(io), service);
-            let idle = self.limits.head_timeout.duration();
+            let (idle, stopping) = (self.limits.head_timeout.duration(), down.clone());
             let served = match drive(&self.limits, Pin::new(&mut http), &activity, idle, down).await {
                 Ok(DriveEnd::Over) => {
                     let http = Pin::new(&mut http);
@@ -206,6 +220,10 @@ impl ConnectionHandler {
                 served => served,
             };
             let http1::Parts { io, read_buf, .. } = http.into_parts();
+            if let Some(upgraded) = activity.take_upgraded() {
+                let client = Prefixed::new(read_buf, io.into_inner());
+                return self.serve_upgraded(client, upgraded, peer, stopping).await;
+            }
             let begun = if matches!(served, Ok(DriveEnd::Idle)) { &*read_buf } else { &[] };
             if served.is_ok() {
                 self.finish(io.into_inner(), begun, peer).await;
@@ -218,6 +236,32 @@ impl ConnectionHandler {
             } else {
                 tracing::debug!(%error, %peer, "client connection failed");
             }
+        }
+    }
+
+    /// Serves a connection that was upgraded to another protocol.
+    async fn serve_upgraded(
+        &self,
+        mut client: impl AsyncRead + AsyncWrite + Unpin,
+        upgraded: UpgradedConnection,
+        peer: IpAddr,
+        down: watch::Receiver<bool>,
+    ) {
+        let (start, protocol) = (Instant::now(), upgraded.protocol.clone());
+        let open = self.counts.upgraded();
+        let report = tunnel::run(&mut client, upgraded.stream.io, upgraded.limits, down).await;
+        drop(open);
+        tracing::info!(
+            %peer,
+            ?protocol,
+            end = report.end.name(),
+            bytes_from_client = report.from_client,
+            bytes_from_upstream = report.from_upstream,
+            seconds = start.elapsed().as_secs(),
+            "upgraded connection ended"
+        );
+        if report.end != TunnelEnd::Broken {
+            let _ = client.shutdown().await;
         }
     }
 
@@ -255,9 +299,15 @@ impl ConnectionHandler {
         let id = if proxied { RequestId::of_proxy(request.headers()) } else { None };
         let (mut request, progress) = ClientBody::wrap(request);
         request.extensions_mut().insert(origin);
-        let counts = self.counts.clone();
+        let (counts, connection) = (self.counts.clone(), activity.clone());
         let answer = self.service.clone().call(request).map_ok(move |mut answer| {
             counts.answer(answer.status(), answer.extensions().get::<DenialCode>());
+            if answer.status() == StatusCode::SWITCHING_PROTOCOLS
+                && let Some(accepted) = answer.extensions_mut().remove::<AcceptedUpgrade>()
+                && let Some(upgraded) = accepted.take()
+            {
+                connection.upgrade(upgraded);
+            }
             if request_id::is_own(&answer) {
                 id.unwrap_or_else(RequestId::generate).set_header(&mut answer);
             }

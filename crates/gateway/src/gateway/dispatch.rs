@@ -8,15 +8,16 @@ use std::{
 };
 
 use futures_util::future::Either;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, header};
 use tower_service::Service;
 
 use super::{
     backend::Backend,
     client_body::ClientBody,
+    informational::InformationalResponses,
     max_forwards::{self, Next},
     response_body::GatewayBody,
-    router::Routes,
+    router::{Route, Routes},
 };
 use portcullis::{Admission, Denial, problem::ResponseForm, tower::RequestBody};
 
@@ -37,8 +38,8 @@ impl Service<Request<RequestBody<ClientBody>>> for Dispatch {
     }
 
     fn call(&mut self, mut request: Request<RequestBody<ClientBody>>) -> Self::Future {
-        let found = request.extensions().get::<Admission>().and_then(|admission| self.0.backend(admission));
-        let Some((backend, methods)) = found else {
+        let found = request.extensions().get::<Admission>().and_then(|admission| self.0.route(admission));
+        let Some(Route { backend, methods, upgrades, informational, .. }) = found else {
             let denial = Denial::internal("an admitted request has no route");
             return unserved(&denial, &request);
         };
@@ -48,6 +49,15 @@ impl Service<Request<RequestBody<ClientBody>>> for Dispatch {
                 Ok(Next::Answer) => return Either::Right(ready(Ok(max_forwards::options(methods)))),
                 Err(denial) => return unserved(&denial, &request),
             }
+        }
+        if !informational && self.0.informational {
+            request.extensions_mut().remove::<InformationalResponses>();
+        }
+        if request.headers().contains_key(header::UPGRADE)
+            && matches!(backend, Backend::Upstream(_))
+            && let Err(denial) = upgrades.decide(&mut request)
+        {
+            return unserved(&denial, &request);
         }
         Either::Left(backend.clone().call(request))
     }

@@ -85,10 +85,22 @@ pub(super) struct WorkerMetrics {
     unread: [AtomicU64; HeadError::ALL.len()],
     /// HTTP/2 connections that were closed because of frames without content.
     floods: AtomicU64,
+    /// Connections that were upgraded to another protocol: all, and those that have ended.
+    upgraded: AtomicU64,
+    upgraded_ended: AtomicU64,
     /// Responses by status, starting with 100.
     answers: Box<[AtomicU64]>,
     /// Denials by code. Only the worker itself and readers of the metrics acquire this lock.
     refusals: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+/// Counts an open connection that was upgraded, until it is dropped.
+pub(super) struct UpgradedGuard<'a>(&'a WorkerMetrics);
+
+impl Drop for UpgradedGuard<'_> {
+    fn drop(&mut self) {
+        add(Some(&self.0.upgraded_ended));
+    }
 }
 
 fn add(counter: Option<&AtomicU64>) {
@@ -103,6 +115,8 @@ impl WorkerMetrics {
             outcomes: Default::default(),
             unread: Default::default(),
             floods: AtomicU64::new(0),
+            upgraded: AtomicU64::new(0),
+            upgraded_ended: AtomicU64::new(0),
             answers: (100..1_000).map(|_| AtomicU64::new(0)).collect(),
             refusals: Mutex::default(),
         }
@@ -119,6 +133,12 @@ impl WorkerMetrics {
     /// Counts an HTTP/2 connection that is closed because of frames without content.
     pub(super) fn flood(&self) {
         add(Some(&self.floods));
+    }
+
+    /// Counts a connection that was upgraded to another protocol. It is open until the guard is dropped.
+    pub(super) fn upgraded(&self) -> UpgradedGuard<'_> {
+        add(Some(&self.upgraded));
+        UpgradedGuard(self)
     }
 
     /// Counts a response, and its code if the gateway denied the request.
@@ -234,6 +254,11 @@ impl Collector for MetricsEndpoint {
                 sum(&|counts| Some(&counts.floods)),
             ),
             (
+                "upgraded_connections",
+                "Connections that were upgraded to another protocol, such as WebSocket",
+                sum(&|counts| Some(&counts.upgraded)),
+            ),
+            (
                 "log_lines_dropped",
                 "Log lines dropped because standard output was not read fast enough or could not be written",
                 self.log.dropped(),
@@ -248,6 +273,12 @@ impl Collector for MetricsEndpoint {
             counter.encode(encoder.encode_descriptor(name, help, None::<&Unit>, MetricType::Counter)?)?;
         }
         for (name, help, value) in [
+            (
+                "open_upgraded_connections",
+                "Open connections that were upgraded to another protocol",
+                sum(&|counts| Some(&counts.upgraded))
+                    .saturating_sub(sum(&|counts| Some(&counts.upgraded_ended))),
+            ),
             ("open_connections", "Open connections", u64::from(open_connections(&self.connection_limit))),
             ("directory_keys", "Keys in the directory", self.directory.key_count() as u64),
             (

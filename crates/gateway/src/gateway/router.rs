@@ -13,6 +13,7 @@ use super::{
     max_forwards,
     path_index::PathIndex,
     route_policies::{CallerPolicies, route_policies},
+    upgrade::UpgradeRules,
     upstream::Upstream,
 };
 use crate::config::{self, Config};
@@ -39,19 +40,25 @@ pub(super) struct Routes {
     /// The number of steps of the longest chain. It is read for each request.
     steps: u32,
     upstreams: Vec<Arc<Upstream>>,
+    /// Set if a route forwards informational responses.
+    pub(super) informational: bool,
 }
 
-struct Route {
+/// A route: the requests that it matches, their policies, and the backend.
+pub(super) struct Route {
     /// Leaked on purpose, so that requests need no reference count; a gateway creates its routes once.
     name: &'static str,
     host: Option<Box<str>>,
     path: Box<str>,
-    methods: Vec<Method>,
+    pub(super) methods: Vec<Method>,
     relaxed: PathRules,
     policies: Box<dyn Policy>,
     /// The surface that defines the error format of the route.
     surface: Option<config::Surface>,
-    backend: Backend,
+    pub(super) backend: Backend,
+    pub(super) upgrades: UpgradeRules,
+    /// Set if informational responses of the upstream are forwarded.
+    pub(super) informational: bool,
 }
 
 impl Policy for Routes {
@@ -105,6 +112,11 @@ impl Routes {
                 policies: route_policies(route, config, &caller_policies),
                 surface: route.surface,
                 backend,
+                upgrades: UpgradeRules::new(
+                    route.upgrades.as_ref().and_then(config::Toggle::get),
+                    config.server.disallowed_upgrades,
+                ),
+                informational: route.informational_responses,
             })
         };
         // A valid configuration has a backend for every route.
@@ -130,6 +142,8 @@ impl Routes {
             policies: Box::new(()),
             surface: None,
             backend: Backend::Surface(surface),
+            upgrades: UpgradeRules::new(None, config.server.disallowed_upgrades),
+            informational: false,
         };
         Self::from_routes(vec![route], config)
     }
@@ -159,13 +173,14 @@ impl Routes {
         let steps = first.steps() + longest.unwrap_or_default();
         let matched = |(at, route): (usize, &Route)| MatchedRoute::new(route.name, at);
         let matches = routes.iter().enumerate().map(matched).collect::<Vec<_>>().leak();
-        Self { first, all: routes, matches, by_host, of_any_host, steps, upstreams: Vec::new() }
+        let informational = routes.iter().any(|route| route.informational);
+        let upstreams = Vec::new();
+        Self { first, all: routes, matches, by_host, of_any_host, steps, upstreams, informational }
     }
 
-    /// Returns the backend of the route that the admission found, and the methods of the route.
-    pub(super) fn backend(&self, admission: &Admission) -> Option<(&Backend, &[Method])> {
-        let route = self.all.get(admission.matched_route()?.index())?;
-        Some((&route.backend, &route.methods))
+    /// Returns the route that the admission found.
+    pub(super) fn route(&self, admission: &Admission) -> Option<&Route> {
+        self.all.get(admission.matched_route()?.index())
     }
 
     /// Returns the surface of the route that a denied request is for: the route that the admission found, or else the

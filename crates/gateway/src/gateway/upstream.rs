@@ -24,6 +24,8 @@ mod tls;
 mod transport;
 
 pub(super) use framing::plain_number;
+pub(super) use hop_headers::strip_response as strip_response_headers;
+pub(super) use http1_connection::UpgradedStream;
 pub(super) use pool::reap_idle;
 pub(super) use response_body::UpstreamBody;
 
@@ -31,19 +33,24 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use futures_util::{FutureExt, future::BoxFuture};
-use http::{HeaderName, HeaderValue, Request, Response, Version, header, request};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version, header, request};
+use hyper::body::Incoming;
 use smallvec::SmallVec;
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::{client_addr::ClientAddr, client_body::ClientBody};
+use super::{
+    client_addr::ClientAddr, client_body::ClientBody, informational::InformationalResponses,
+    upgrade::RequestedUpgrade,
+};
 use crate::config::{self, Balance, Config, HashKey};
-use connector::Connector;
+use connector::{Connector, HttpVersions};
 use endpoint::EjectionRules;
 use endpoint_set::Endpoints;
 use exchange::{Outgoing, Received};
 use field_filter::FieldFilter;
-use framing::Reuse;
+use framing::{InvalidResponse, Reuse};
 use hop_headers::UnclaimedKeys;
-use pool::UpstreamPool;
+use pool::{UpstreamConnection, UpstreamPool};
 use portcullis::{Admission, Denial, limit::MinDataRate, tower};
 use request_body::RequestBody;
 
@@ -65,6 +72,8 @@ pub(super) struct Upstream {
     uses_http2: bool,
     targets: Vec<config::Target>,
     health_check: Option<config::HealthCheck>,
+    /// Set if a route forwards informational responses.
+    informational: bool,
     pace: MinDataRate,
     filter: FieldFilter,
     caller_id_header: HeaderName,
@@ -82,7 +91,7 @@ impl Upstream {
         let targets = upstream.all_targets();
         let uses = |protocol| targets.iter().any(|target| target.address.protocol == protocol);
         let uses_tls = uses(config::UpstreamProtocol::Https);
-        let tls = uses_tls.then(|| tls::connector(&upstream.tls)).transpose().with_context(context)?;
+        let tls = uses_tls.then(|| tls::connectors(&upstream.tls)).transpose().with_context(context)?;
         let hash_key = match &upstream.balance {
             Balance::Hash(key) => Some(key.clone()),
             Balance::RoundRobin | Balance::LeastRequests => None,
@@ -105,6 +114,9 @@ impl Upstream {
             uses_http2: uses_tls && upstream.tls.http2 || uses(config::UpstreamProtocol::H2c),
             targets,
             health_check: upstream.health_check.clone(),
+            informational: config.routes.iter().any(|route| {
+                route.informational_responses && route.backend() == Some(config::Backend::Upstream(name))
+            }),
             pace: config.limits.pace(),
             filter: FieldFilter::new(&config.server),
             caller_id_header: config.server.caller_id_header.name().clone(),
@@ -133,6 +145,10 @@ impl Upstream {
         let Some(origin) = head.extensions.remove::<ClientAddr>() else {
             return Err(Denial::internal("request to forward has no client address"));
         };
+        let upgrade = head.headers.contains_key(header::UPGRADE);
+        let upgrade = upgrade.then(|| head.extensions.remove::<RequestedUpgrade>()).flatten();
+        let informational =
+            self.informational.then(|| head.extensions.remove::<InformationalResponses>()).flatten();
         head.extensions.clear();
         let trailers = self.uses_http2 && request_head::accepts_trailers(&head.headers);
         let key = self.hash_key.as_ref().and_then(|key| hash_key(key, &head, &admission, &origin));
@@ -148,10 +164,24 @@ impl Upstream {
             admission.set_media_type_headers(&mut head.headers, field);
         }
         request_head::frame(&mut head, &body);
+        if let Some(upgrade) = &upgrade {
+            hop_headers::set_upgrade(&mut head.headers, &upgrade.protocol);
+        }
         let method = head.method.clone();
         let (body, progress) = RequestBody::new(body, admission.body_limit(), self.pace);
-        let outgoing = Outgoing { head, body, trailers, progress: progress.as_ref() };
+        if let Some(informational) = informational {
+            let mut request = Request::from_parts(head, ());
+            informational.observe(&mut request);
+            head = request.into_parts().0;
+        }
+        let http = if upgrade.is_some() { HttpVersions::Http1 } else { HttpVersions::All };
+        let outgoing = Outgoing { head, body, trailers, http, progress: progress.as_ref() };
         let Received { connection, response } = self.exchange(outgoing, key.as_deref()).await?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS
+            && let Some(upgrade) = upgrade
+        {
+            return self.upgrade(connection, response, upgrade, permit).await;
+        }
         let (mut head, body) = response.into_parts();
         let reuse = framing::check(&method, &mut head)
             .map_err(|error| self.invalid_response(connection.endpoint(), &error))?;
@@ -168,6 +198,35 @@ impl Upstream {
         let upstream = (reuse == Reuse::Allowed).then_some(self);
         let body = UpstreamBody::new(body, timeout, connection, progress, upstream, permit);
         Ok(Response::from_parts(head, body))
+    }
+}
+
+impl Upstream {
+    /// Returns the response that upgrades the client's connection to the protocol that the upstream has accepted.
+    async fn upgrade(
+        &self,
+        connection: UpstreamConnection,
+        response: Response<Incoming>,
+        upgrade: RequestedUpgrade,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<Response<UpstreamBody>, Denial> {
+        let mut response = response.map(UpstreamBody::ended);
+        let headers = response.headers_mut();
+        let is_requested = headers
+            .get(header::UPGRADE)
+            .is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(upgrade.protocol.as_bytes()));
+        let UpstreamConnection::Http1(connection) = connection else {
+            return Err(Denial::internal("only HTTP/1.1 connections are upgraded"));
+        };
+        if !is_requested {
+            return Err(self.invalid_response(&connection.endpoint, &InvalidResponse::Upgrade));
+        }
+        connection.endpoint.health.succeeded();
+        hop_headers::strip_response(headers);
+        hop_headers::set_upgrade(headers, &upgrade.protocol);
+        let stream = connection.into_upgraded(permit).await;
+        response.extensions_mut().insert(upgrade.accepted(stream, self.stream_idle_timeout));
+        Ok(response)
     }
 }
 

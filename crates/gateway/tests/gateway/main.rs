@@ -29,3 +29,4 @@ mod sign;
 mod signature;
 mod store;
 mod throttles;
+mod upgrades;

@@ -4,7 +4,9 @@ mod unreachable;
 
 use http::{HeaderName, Method, header};
 
-use crate::config::{Backend, Config, LapsedSubscriptions, Report, Route, Surface, document::Step};
+use crate::config::{
+    Backend, Config, LapsedSubscriptions, Report, Route, Surface, Upstream, UpstreamProtocol, document::Step,
+};
 use portcullis::policy::KeySource;
 
 /// Headers that describe the message or its connection and cannot carry a credential.
@@ -29,6 +31,7 @@ pub(super) fn check(config: &Config, report: &mut Report) {
         found.methods(route);
         found.backend(config, route);
         found.policies(config, route);
+        found.upgrades(config, route);
         found.name(config, route);
         found.same_match(config, route);
         found.other_hosts(config, route);
@@ -128,6 +131,27 @@ impl RouteCheck<'_> {
                 &["policies"],
                 "a surface has the policies of its contract; remove the policies of this route",
             );
+        }
+    }
+
+    fn upgrades(&mut self, config: &Config, route: &Route) {
+        let Some(Backend::Upstream(name)) = route.backend() else {
+            for (name, on) in [
+                ("upgrades", route.upgrades.as_ref().is_some_and(|upgrades| upgrades.get().is_some())),
+                ("informational_responses", route.informational_responses),
+            ] {
+                if on {
+                    self.error(&[name], format!("{name} needs an upstream; remove it"));
+                }
+            }
+            return;
+        };
+        let allowed = route.upgrades.as_ref().is_some_and(|upgrades| upgrades.get().is_some());
+        let targets = config.upstreams.get(name).map(Upstream::all_targets).unwrap_or_default();
+        if allowed && targets.iter().any(|target| target.address.protocol == UpstreamProtocol::H2c) {
+            let why =
+                format!("the upstream \"{name}\" has a target with h2c, which does not support upgrades");
+            self.error(&["upgrades"], why);
         }
     }
 

@@ -13,8 +13,8 @@ pub enum Balance {
     RoundRobin,
     /// The target with the fewest requests in progress, in proportion to the weights.
     LeastRequests,
-    /// The same target for requests with the same key, by consistent hashing: when a target is added or removed, only
-    /// its share of the keys moves. Requests without the key are served in turn.
+    /// By consistent hashing: requests with the same key go to the same target, and when a target is added or removed,
+    /// only its share of the keys moves. Requests without the key are served in turn.
     Hash(HashKey),
 }
 

@@ -16,13 +16,13 @@ use tokio::{
     net::{TcpStream, UnixStream},
     sync::OwnedSemaphorePermit,
 };
-use tokio_rustls::TlsConnector;
 
 use super::{
     endpoint::{Endpoint, EndpointAddress},
     http1_connection::Http1Connection,
     http2_connection::{ConnectionState, Http2Connection},
     stream::UpstreamStream,
+    tls::UpstreamTls,
     transport::Transport,
 };
 use crate::{
@@ -45,11 +45,19 @@ const DEFAULT_BUFFER: usize = 400 * 1024;
 /// The settings of new connections.
 #[derive(Clone)]
 pub(super) struct Connector {
-    tls: Option<TlsConnector>,
+    tls: Option<UpstreamTls>,
     head_bytes: u32,
     header_count: usize,
     /// Set if the first request of a connection may be sent again to another endpoint.
     records_first: bool,
+}
+
+/// The HTTP versions that a request can be sent with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HttpVersions {
+    All,
+    /// Only HTTP/1.1, which has upgrades to other protocols.
+    Http1,
 }
 
 /// A new connection.
@@ -69,10 +77,12 @@ pub(super) enum ConnectError {
     Http(hyper::Error),
     #[error("connect timed out")]
     Timeout,
+    #[error("a target with HTTP/2 by prior knowledge does not support upgrades")]
+    Upgrade,
 }
 
 impl Connector {
-    pub(super) fn new(upstream: &config::Upstream, tls: Option<TlsConnector>, records_first: bool) -> Self {
+    pub(super) fn new(upstream: &config::Upstream, tls: Option<UpstreamTls>, records_first: bool) -> Self {
         Self {
             tls,
             head_bytes: upstream.response_head_bytes.get(),
@@ -86,8 +96,9 @@ impl Connector {
         &self,
         endpoint: &Arc<Endpoint>,
         permit: Option<OwnedSemaphorePermit>,
+        http: HttpVersions,
     ) -> Result<Connection, ConnectError> {
-        let (transport, http2) = self.open(endpoint).await?;
+        let (transport, http2) = self.open(endpoint, http).await?;
         if http2 {
             self.http2(transport, endpoint.clone(), permit).await.map(Connection::Http2)
         } else {
@@ -96,8 +107,11 @@ impl Connector {
     }
 
     /// Opens a stream. Returns `true`, too, if it is for HTTP/2.
-    async fn open(&self, endpoint: &Endpoint) -> Result<(Transport, bool), ConnectError> {
+    async fn open(&self, endpoint: &Endpoint, http: HttpVersions) -> Result<(Transport, bool), ConnectError> {
         let prior_knowledge = endpoint.protocol == UpstreamProtocol::H2c;
+        if prior_knowledge && http == HttpVersions::Http1 {
+            return Err(ConnectError::Upgrade);
+        }
         let socket = match &endpoint.address {
             EndpointAddress::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(ConnectError::Connect)?;
@@ -109,6 +123,7 @@ impl Connector {
         let (Some(tls), Some(name)) = (&self.tls, &endpoint.server_name) else {
             return Ok((Transport::Tcp(stream), prior_knowledge));
         };
+        let tls = if http == HttpVersions::Http1 { &tls.http1 } else { &tls.all };
         let stream = tls.connect(name.clone(), stream).await.map_err(ConnectError::Tls)?;
         let http2 = stream.get_ref().1.alpn_protocol() == Some(H2);
         Ok((Transport::Tls(Box::new(stream)), http2))

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     Upstream,
-    connector::{ConnectError, Connection},
+    connector::{ConnectError, Connection, HttpVersions},
     endpoint::{Endpoint, Monotonic},
     http1_connection::Http1Connection,
     http2_connection::Http2Stream,
@@ -35,6 +35,7 @@ pub(super) struct Outgoing<'a> {
     pub(super) body: RequestBody,
     /// Set if the client accepts trailers.
     pub(super) trailers: bool,
+    pub(super) http: HttpVersions,
     /// `None` if the body is empty.
     pub(super) progress: Option<&'a Progress>,
 }
@@ -84,7 +85,7 @@ impl Upstream {
         loop {
             let selected = match fresh.take() {
                 Some(endpoint) => Selected::Endpoint(endpoint),
-                None => match self.pool.select(key, &failures.endpoints) {
+                None => match self.pool.select(key, &failures.endpoints, outgoing.http) {
                     Some(selected) => selected,
                     None => {
                         self.wait_for_endpoints().await?;
@@ -94,7 +95,7 @@ impl Upstream {
             };
             let (mut connection, reused) = match selected {
                 Selected::Connection(connection) => (connection, true),
-                Selected::Endpoint(endpoint) => match self.connect(&endpoint).await {
+                Selected::Endpoint(endpoint) => match self.connect(&endpoint, outgoing.http).await {
                     Ok(connection) => (connection, false),
                     Err(error) => {
                         let denial = self.unconnected(&endpoint, error)?;
@@ -154,9 +155,13 @@ impl Upstream {
     }
 
     /// Opens a connection.
-    async fn connect(&self, endpoint: &Arc<Endpoint>) -> Result<UpstreamConnection, Unconnected> {
+    async fn connect(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        http: HttpVersions,
+    ) -> Result<UpstreamConnection, Unconnected> {
         let deadline = Instant::now() + self.connect_timeout;
-        while endpoint.uses_http2() {
+        while http == HttpVersions::All && endpoint.uses_http2() {
             match self.pool.open_http2(endpoint) {
                 Opening::Open(stream) => return Ok(UpstreamConnection::Http2(stream)),
                 Opening::Wait(mut opened) => {
@@ -164,20 +169,26 @@ impl Upstream {
                     let Err(_) = tokio::time::timeout_at(deadline, opened.changed()).await else { continue };
                     return Err(Unconnected::Failed(ConnectError::Timeout));
                 }
-                Opening::Lead(_done) => return self.open(endpoint).await,
+                Opening::Lead(_done) => return self.open(endpoint, http).await,
             }
         }
-        self.open(endpoint).await
+        self.open(endpoint, http).await
     }
 
-    async fn open(&self, endpoint: &Arc<Endpoint>) -> Result<UpstreamConnection, Unconnected> {
+    async fn open(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        http: HttpVersions,
+    ) -> Result<UpstreamConnection, Unconnected> {
         let permit =
             self.pool.load.connection(self.connect_timeout).await.map_err(Unconnected::Overloaded)?;
-        let connected = timeout(self.connect_timeout, self.connector.connect(endpoint, permit)).await;
+        let connected = timeout(self.connect_timeout, self.connector.connect(endpoint, permit, http)).await;
         let connection = connected.unwrap_or(Err(ConnectError::Timeout)).map_err(Unconnected::Failed)?;
         match connection {
             Connection::Http1(connection) => {
-                endpoint.set_uses_http2(false);
+                if http == HttpVersions::All {
+                    endpoint.set_uses_http2(false);
+                }
                 Ok(UpstreamConnection::Http1(self.pool.begin(connection)))
             }
             Connection::Http2(connection) => {
@@ -204,7 +215,7 @@ impl Upstream {
         connection: &mut Http1Connection,
         outgoing: Outgoing<'a>,
     ) -> Result<Result<Response<Incoming>, Failure<'a>>, Denial> {
-        let Outgoing { head, body, trailers, progress } = outgoing;
+        let Outgoing { head, body, trailers, http, progress } = outgoing;
         let method = head.method.clone();
         let answer = connection.sender.try_send_request(Request::from_parts(head, body));
         tokio::pin!(answer);
@@ -224,7 +235,7 @@ impl Upstream {
             let again = error.take_message().or_else(|| Some(recorded()?.map(|()| RequestBody::empty())));
             let again = again.map(|request| {
                 let (head, body) = request.into_parts();
-                Outgoing { head, body, trailers, progress }
+                Outgoing { head, body, trailers, http, progress }
             });
             Failure { again, error: error.into_error() }
         }))
@@ -235,7 +246,7 @@ impl Upstream {
         stream: &mut Http2Stream,
         outgoing: Outgoing<'a>,
     ) -> Result<Result<Response<Incoming>, Failure<'a>>, Denial> {
-        let Outgoing { head, body, trailers, progress } = outgoing;
+        let Outgoing { head, body, trailers, http, progress } = outgoing;
         let copy = (progress.is_none() && head.method.is_idempotent()).then(|| request_head::copy(&head));
         let scheme = stream.endpoint.protocol.scheme();
         let Some(head) = request_head::to_http2(head, &scheme, trailers) else {
@@ -259,7 +270,7 @@ impl Upstream {
                 (request_head::to_http1(head), body)
             });
             let again = unsent.or_else(|| Some((copy?, RequestBody::empty())));
-            let again = again.map(|(head, body)| Outgoing { head, body, trailers, progress });
+            let again = again.map(|(head, body)| Outgoing { head, body, trailers, http, progress });
             Failure { again, error: error.into_error() }
         }))
     }

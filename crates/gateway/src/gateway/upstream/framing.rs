@@ -73,6 +73,8 @@ pub(super) enum InvalidResponse {
     Length,
     #[error("a response with the status 205 has content")]
     Content,
+    #[error("the response switches to another protocol than the request asks for")]
+    Upgrade,
 }
 
 /// Checks the framing of a response, and removes the headers that must not be forwarded.

@@ -8,7 +8,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::{
     Upstream,
-    connector::Connection,
+    connector::{Connection, HttpVersions},
     endpoint::{Endpoint, Monotonic},
     exchange::Outgoing,
     pool::UpstreamConnection,
@@ -82,7 +82,8 @@ async fn check_once(
     check: &HealthCheck,
     endpoint: &Arc<Endpoint>,
 ) -> Result<(), String> {
-    let connection = upstream.connector.connect(endpoint, None).await.map_err(|error| error.to_string())?;
+    let connection = upstream.connector.connect(endpoint, None, HttpVersions::All).await;
+    let connection = connection.map_err(|error| error.to_string())?;
     let Some(path) = &check.path else { return Ok(()) };
     let host = check.host.as_deref().unwrap_or(&endpoint.authority);
     let host = HeaderValue::from_str(host).map_err(|error| error.to_string())?;
@@ -92,7 +93,13 @@ async fn check_once(
         .body(())
         .map_err(|error| error.to_string())?;
     let (head, ()) = request.into_parts();
-    let outgoing = Outgoing { head, body: RequestBody::empty(), trailers: false, progress: None };
+    let outgoing = Outgoing {
+        head,
+        body: RequestBody::empty(),
+        trailers: false,
+        http: HttpVersions::All,
+        progress: None,
+    };
     let mut connection = match connection {
         Connection::Http1(connection) => UpstreamConnection::Http1(connection),
         Connection::Http2(connection) => UpstreamConnection::Http2(connection.begin(false)),

@@ -49,12 +49,18 @@ fn remove(headers: &mut HeaderMap, names: Names) {
 }
 
 /// Removes hop-by-hop headers from a response, including those that `Connection` lists.
-pub(super) fn strip_response(headers: &mut HeaderMap) {
+pub(in crate::gateway) fn strip_response(headers: &mut HeaderMap) {
     let mut gone: Names = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
     if gone.contains(&header::CONNECTION) {
         gone.extend(connection_tokens(headers));
     }
     remove(headers, gone);
+}
+
+/// Sets the headers that upgrade a connection, which are hop-by-hop headers.
+pub(super) fn set_upgrade(headers: &mut HeaderMap, protocol: &HeaderValue) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, protocol.clone());
 }
 
 /// The treatment of the gateway's keys in a request.

@@ -1,12 +1,13 @@
 //! An HTTP/1.1 connection to an endpoint.
 
 use std::{
+    future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker, ready},
 };
 
-use hyper::client::conn::http1::{Connection, SendRequest};
+use hyper::client::conn::http1::{Connection, Parts, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -15,7 +16,7 @@ use super::{
     request_body::RequestBody,
     stream::{Exchange, UpstreamStream},
 };
-use crate::gateway::lazy_deadline::LazyDeadline;
+use crate::gateway::{lazy_deadline::LazyDeadline, tunnel::Prefixed};
 
 type Driver = Pin<Box<Connection<TokioIo<UpstreamStream>, RequestBody>>>;
 
@@ -25,8 +26,8 @@ type Driver = Pin<Box<Connection<TokioIo<UpstreamStream>, RequestBody>>>;
 /// not have to wake a second task.
 pub(super) struct Http1Connection {
     pub(super) sender: SendRequest<RequestBody>,
-    /// `None` when the connection is closed.
-    connection: Option<Driver>,
+    connection: Driver,
+    is_closed: bool,
     pub(super) exchange: Arc<Exchange>,
     pub(super) response_timeout: LazyDeadline,
     pub(super) endpoint: Arc<Endpoint>,
@@ -46,7 +47,8 @@ impl Http1Connection {
     ) -> Self {
         Self {
             sender,
-            connection: Some(Box::pin(connection)),
+            connection: Box::pin(connection),
+            is_closed: false,
             exchange,
             response_timeout: LazyDeadline::new(),
             endpoint,
@@ -57,9 +59,11 @@ impl Http1Connection {
 
     /// Makes progress on the connection, and registers the waker for more. Ready when the connection is closed.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(connection) = &mut self.connection else { return Poll::Ready(()) };
-        let end = ready!(connection.as_mut().poll(cx));
-        self.connection = None;
+        if self.is_closed {
+            return Poll::Ready(());
+        }
+        let end = ready!(self.connection.as_mut().poll(cx));
+        self.is_closed = true;
         if let Err(error) = end {
             tracing::debug!(%error, "upstream connection failed");
         }
@@ -70,4 +74,23 @@ impl Http1Connection {
     pub(super) fn is_free(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop())).is_pending() && self.sender.is_ready()
     }
+
+    /// Returns the stream of a connection whose last response has upgraded it. hyper has nothing more to do with it.
+    pub(super) async fn into_upgraded(mut self, permit: Option<OwnedSemaphorePermit>) -> UpgradedStream {
+        poll_fn(|cx| self.drive(cx)).await;
+        let Parts { io, read_buf, .. } = Pin::into_inner(self.connection).into_parts();
+        UpgradedStream {
+            io: Prefixed::new(read_buf, io.into_inner()),
+            _in_flight: self.in_flight,
+            _permits: [self._permit, permit],
+        }
+    }
+}
+
+/// The stream of a connection that is upgraded to another protocol.
+pub(in crate::gateway) struct UpgradedStream {
+    pub(in crate::gateway) io: Prefixed<UpstreamStream>,
+    _in_flight: Option<InFlight>,
+    /// Count the connection and the request, if they are bounded.
+    _permits: [Option<OwnedSemaphorePermit>; 2],
 }

@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::{
+    connector::HttpVersions,
     endpoint::{Endpoint, InFlight},
     endpoint_set::{EndpointSet, Endpoints},
     http1_connection::Http1Connection,
@@ -76,9 +77,9 @@ impl UpstreamConnection {
 
 /// The endpoint for a request.
 pub(super) enum Selected {
-    /// It has a connection that can be used.
+    /// An endpoint with a connection that can be used.
     Connection(UpstreamConnection),
-    /// A connection must be opened.
+    /// An endpoint without one: a connection must be opened.
     Endpoint(Arc<Endpoint>),
 }
 
@@ -88,7 +89,7 @@ pub(super) enum Opening {
     Open(Http2Stream),
     /// Another request opens one. It is done when the sender is dropped.
     Wait(watch::Receiver<()>),
-    /// This request opens one, and drops the sender when it is done.
+    /// No other request opens one: this one does, and drops the sender when it is done.
     Lead(watch::Sender<()>),
 }
 
@@ -129,7 +130,12 @@ impl UpstreamPool {
 
     /// Selects an endpoint that was not tried, and takes a connection if there is one. Returns `None` if there is no
     /// such endpoint.
-    pub(super) fn select(&self, key: Option<&[u8]>, tried: &[Arc<Endpoint>]) -> Option<Selected> {
+    pub(super) fn select(
+        &self,
+        key: Option<&[u8]>,
+        tried: &[Arc<Endpoint>],
+        http: HttpVersions,
+    ) -> Option<Selected> {
         let selection = Selection { algorithm: self.algorithm, slow_start: self.slow_start, key, tried };
         let counts = self.counts();
         self.with_slot(|slot| {
@@ -138,7 +144,9 @@ impl UpstreamPool {
             }
             let index = slot.picker.pick(&slot.set, &selection)?;
             let connections = &mut slot.connections[index];
-            if let Some(stream) = connections.stream(counts, self.rounds) {
+            if http == HttpVersions::All
+                && let Some(stream) = connections.stream(counts, self.rounds)
+            {
                 return Some(Selected::Connection(UpstreamConnection::Http2(stream)));
             }
             let Some(mut connection) = connections.take() else {

@@ -90,6 +90,20 @@ impl UpstreamBody {
         this
     }
 
+    /// Creates the body of a response that has none, and that leaves no connection.
+    pub(super) fn ended(body: Incoming) -> Self {
+        Self {
+            body,
+            read_timeout: Duration::ZERO,
+            waiting: false,
+            driver: Driver::Done,
+            request: None,
+            upstream: None,
+            _permit: None,
+            failure: None,
+        }
+    }
+
     /// Returns the connection to the pool, unless the upstream responded before the request was complete: it still has
     /// to read the rest.
     fn keep_connection(&mut self) {

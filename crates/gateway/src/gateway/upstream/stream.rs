@@ -21,7 +21,7 @@ use super::transport::Transport;
 ///
 /// The bytes are recorded when they are written, because a copy of the headers would cost more for each request.
 #[derive(Debug)]
-pub(super) struct UpstreamStream {
+pub(in crate::gateway) struct UpstreamStream {
     stream: Transport,
     exchange: Arc<Exchange>,
 }

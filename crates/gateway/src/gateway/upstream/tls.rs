@@ -14,14 +14,24 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 use tokio_rustls::TlsConnector;
 
-use crate::{config::UpstreamTls, gateway::tls::H2};
+use crate::{config, gateway::tls::H2};
 
-/// Creates a connector for TLS 1.2 and 1.3.
+/// The ALPN name of HTTP/1.1.
+const HTTP1: &[u8] = b"http/1.1";
+
+/// The connectors of an upstream: one for all HTTP versions, and one that offers only HTTP/1.1.
+#[derive(Clone)]
+pub(super) struct UpstreamTls {
+    pub(super) all: TlsConnector,
+    pub(super) http1: TlsConnector,
+}
+
+/// Creates the connectors, for TLS 1.2 and 1.3.
 ///
 /// # Errors
 /// If a file cannot be read or has no certificate or key, the certificate and the key do not match, or the platform has
 /// no certificates of authorities.
-pub(super) fn connector(tls: &UpstreamTls) -> anyhow::Result<TlsConnector> {
+pub(super) fn connectors(tls: &config::UpstreamTls) -> anyhow::Result<UpstreamTls> {
     let provider = Arc::new(ring::default_provider());
     let builder =
         ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
@@ -47,9 +57,13 @@ pub(super) fn connector(tls: &UpstreamTls) -> anyhow::Result<TlsConnector> {
         (None, None) => builder.with_no_client_auth(),
         _ => bail!("tls.certificate and tls.key are needed together"),
     };
-    let offered: &[&[u8]] = if tls.http2 { &[H2, b"http/1.1"] } else { &[b"http/1.1"] };
-    config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
-    Ok(TlsConnector::from(Arc::new(config)))
+    config.alpn_protocols = vec![HTTP1.to_vec()];
+    let http1 = TlsConnector::from(Arc::new(config.clone()));
+    if !tls.http2 {
+        return Ok(UpstreamTls { all: http1.clone(), http1 });
+    }
+    config.alpn_protocols.insert(0, H2.to_vec());
+    Ok(UpstreamTls { all: TlsConnector::from(Arc::new(config)), http1 })
 }
 
 /// Parses the name for SNI and for the verification of the certificate: a DNS name or an IP address.
