@@ -31,6 +31,8 @@ mod metrics;
 mod path_index;
 mod plans;
 mod request_id;
+#[allow(dead_code, reason = "the upstreams do not use it yet")]
+mod resolver;
 mod response_body;
 mod route_policies;
 mod route_renderer;
