@@ -4,6 +4,7 @@
 
 mod admin;
 mod check;
+mod dns;
 mod document;
 mod files;
 mod limits;
@@ -22,6 +23,7 @@ mod variables;
 mod words;
 
 pub use admin::Admin;
+pub use dns::Dns;
 pub use document::Step;
 pub use limits::Limits;
 pub use removed_headers::RemovedHeaders;
@@ -82,6 +84,9 @@ pub struct Config {
     /// The plans that the file defines. They are written to the registry at every start.
     #[serde(default)]
     pub plans: Vec<Spanned<Plan>>,
+    /// The look-up of the names of upstreams.
+    #[serde(default)]
+    pub dns: Dns,
     /// The upstreams, by name.
     #[serde(default)]
     pub upstreams: BTreeMap<String, Upstream>,

@@ -32,6 +32,7 @@ mod metrics;
 mod path_index;
 mod plans;
 mod request_id;
+mod resolver;
 mod response_body;
 mod route_policies;
 mod route_renderer;

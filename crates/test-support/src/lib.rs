@@ -4,6 +4,7 @@
 //!   yours too.
 //! - [`fixtures`]: tenants, callers, credentials, plans and locks for tests of registries, and checks of a change log.
 //! - [`directory`]: a filled directory with a clock that tests advance, for tests of policies and faces.
+//! - [`dns`]: a DNS server whose records tests set and change.
 //!
 //! Everything here panics on failure, because a test that cannot continue has failed.
 
@@ -17,6 +18,12 @@ pub mod conformance;
     reason = "for the tests of this workspace; names and types say enough"
 )]
 pub mod directory;
+#[allow(
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    reason = "for the tests of this workspace; names and types say enough"
+)]
+pub mod dns;
 #[allow(
     missing_docs,
     clippy::missing_panics_doc,

@@ -53,6 +53,7 @@ const MAX_THREADS: usize = 1024;
 /// Runs all checks that need only the configuration.
 pub(super) fn all(config: &Config, report: &mut Report) {
     addresses::check(config, report);
+    config.dns.check(report);
     upstreams::check(config, report);
     server(config, report);
     limits(config, report);
@@ -128,7 +129,8 @@ fn limits(config: &Config, report: &mut Report) {
             report.warning(&["limits".into(), name.into()], why);
         }
     }
-    let times: [(&[&str], ConfigDuration); 6] = [
+    let times: [(&[&str], ConfigDuration); 7] = [
+        (&["dns", "timeout"], config.dns.timeout),
         (&["server", "shutdown_grace"], config.server.shutdown_grace),
         (&["limits", "connection_age"], limits.connection_age),
         (&["limits", "head_timeout"], limits.head_timeout),

@@ -35,6 +35,7 @@ use super::{
     informational::InformationalResponses,
     metrics::{HeadError, Metrics, WorkerMetrics},
     request_id::{self, RequestId},
+    resolver::Resolver,
     response_body::{self, GatewayBody},
     route_renderer::RouteRenderer,
     router::Routes,
@@ -119,8 +120,8 @@ impl ConnectionHandler {
     }
 
     /// Returns the tasks that follow the names of upstreams and check their health, for as long as the gateway runs.
-    pub(super) fn upstream_tasks(&self) -> impl Iterator<Item = BoxFuture<'static, ()>> {
-        self.routes.upstream_tasks()
+    pub(super) fn upstream_tasks(&self, resolver: &Resolver) -> impl Iterator<Item = BoxFuture<'static, ()>> {
+        self.routes.upstream_tasks(resolver)
     }
 
     /// Creates a handler for one surface instead of the routes. It shares the metrics of this handler.

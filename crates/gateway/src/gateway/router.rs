@@ -12,6 +12,7 @@ use super::{
     lockouts::Lockouts,
     max_forwards,
     path_index::PathIndex,
+    resolver::Resolver,
     route_policies::{CallerPolicies, route_policies},
     upgrade::UpgradeRules,
     upstream::Upstream,
@@ -127,8 +128,8 @@ impl Routes {
     }
 
     /// Returns the tasks of the upstreams, which run as long as the gateway.
-    pub(super) fn upstream_tasks(&self) -> impl Iterator<Item = BoxFuture<'static, ()>> {
-        self.upstreams.iter().flat_map(Upstream::tasks)
+    pub(super) fn upstream_tasks(&self, resolver: &Resolver) -> impl Iterator<Item = BoxFuture<'static, ()>> {
+        self.upstreams.iter().flat_map(|upstream| upstream.tasks(resolver))
     }
 
     /// Creates a single route, to a surface.

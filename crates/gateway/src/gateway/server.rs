@@ -15,6 +15,7 @@ use super::{
     listener::Listener,
     log_writer::LogWriter,
     metrics::MetricsEndpoint,
+    resolver::Resolver,
     secrets_watcher::SecretsWatcher,
     shutdown::{self, Signals},
     store,
@@ -93,7 +94,8 @@ fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
 
     let inside = control.enter();
     let handler = ConnectionHandler::new(config, &shared)?;
-    for task in handler.upstream_tasks() {
+    let resolver = Resolver::new(&config.dns).context("failed to start the resolver")?;
+    for task in handler.upstream_tasks(&resolver) {
         control.spawn(task);
     }
     let threads = match config.server.threads {

@@ -40,7 +40,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     client_addr::ClientAddr, client_body::ClientBody, informational::InformationalResponses,
-    upgrade::RequestedUpgrade,
+    resolver::Resolver, upgrade::RequestedUpgrade,
 };
 use crate::config::{self, Balance, Config, HashKey};
 use connector::{Connector, HttpVersions};
@@ -125,8 +125,8 @@ impl Upstream {
     }
 
     /// Returns the tasks that follow the names of targets and check their health, for as long as the gateway runs.
-    pub(super) fn tasks(self: &Arc<Self>) -> Vec<BoxFuture<'static, ()>> {
-        let follows = targets::follow(&self.targets, &self.pool.endpoints);
+    pub(super) fn tasks(self: &Arc<Self>, resolver: &Resolver) -> Vec<BoxFuture<'static, ()>> {
+        let follows = targets::follow(&self.targets, &self.pool.endpoints, resolver);
         let checks = self.health_check.clone().map(|check| health_check::run(self.clone(), check).boxed());
         follows.into_iter().chain(checks).collect()
     }

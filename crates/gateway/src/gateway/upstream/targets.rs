@@ -10,7 +10,13 @@ use super::{
     endpoint_set::{Endpoints, TargetAddress},
     tls,
 };
-use crate::config::{Target, UpstreamPlace, UpstreamProtocol, UpstreamTls};
+use crate::{
+    config::{Target, UpstreamPlace, UpstreamProtocol, UpstreamTls},
+    gateway::resolver::{Name, ResolvedAddress, Resolver},
+};
+
+/// The maximum number of addresses of a name.
+const MAX_ADDRESSES: usize = 1_000;
 
 /// Returns the targets with the addresses that are known without a resolver.
 ///
@@ -45,18 +51,24 @@ pub(super) fn known(
 }
 
 /// Returns the tasks that follow the names of targets.
-pub(super) fn follow(targets: &[Target], endpoints: &Arc<Endpoints>) -> Vec<BoxFuture<'static, ()>> {
+pub(super) fn follow(
+    targets: &[Target],
+    endpoints: &Arc<Endpoints>,
+    resolver: &Resolver,
+) -> Vec<BoxFuture<'static, ()>> {
     let task = |(index, target): (usize, &Target)| {
-        let UpstreamPlace::Name { host, port } = target.address.place.clone() else { return None };
+        let name = match target.address.place.clone() {
+            UpstreamPlace::Name { host, port } => Name::Host { host, port },
+            UpstreamPlace::Srv(name) => Name::Service(name),
+            UpstreamPlace::Socket(_) | UpstreamPlace::Unix(_) => return None,
+        };
         let endpoints = endpoints.clone();
-        Some(
-            async move {
-                if let Ok(found) = tokio::net::lookup_host((&*host, port)).await {
-                    endpoints.replace(index, found.map(|a| TargetAddress::of_name(a, 1, 0)).collect());
-                }
-            }
-            .boxed(),
-        )
+        let on_change = move |found: Vec<ResolvedAddress>| {
+            let found = found.into_iter().take(MAX_ADDRESSES);
+            let addresses = found.map(|one| TargetAddress::of_name(one.address, one.weight, one.priority));
+            endpoints.replace(index, addresses.collect());
+        };
+        Some(resolver.clone().follow(name, on_change).map(|_| ()).boxed())
     };
     targets.iter().enumerate().filter_map(task).collect()
 }
