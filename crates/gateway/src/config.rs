@@ -4,9 +4,11 @@
 
 mod admin;
 mod check;
+mod cors;
 mod document;
 mod files;
 mod limits;
+mod list;
 mod private_file;
 mod removed_headers;
 mod renamed;
@@ -21,6 +23,7 @@ mod variables;
 mod words;
 
 pub use admin::Admin;
+pub use cors::{AllowedOrigin, Cors, HeaderList};
 pub use document::Step;
 pub use limits::Limits;
 pub use removed_headers::RemovedHeaders;

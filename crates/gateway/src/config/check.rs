@@ -1,6 +1,7 @@
 //! Checks that types cannot express: references, contradictions, and settings without effect.
 
 mod addresses;
+mod cors;
 mod routes;
 mod upstreams;
 
@@ -59,6 +60,7 @@ pub(super) fn all(config: &Config, report: &mut Report) {
     plans(config, report);
     surfaces(config, report);
     routes::check(config, report);
+    cors::check(config, report);
 }
 
 fn server(config: &Config, report: &mut Report) {

@@ -6,7 +6,10 @@ use http::Method;
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
-use super::{ConfigDuration, HostName, RoutePath, SourceName};
+use super::{
+    ConfigDuration, Cors, HostName, RoutePath, SourceName,
+    list::{methods, named},
+};
 use portcullis::{
     media::InvalidMedia,
     model::RouteName,
@@ -38,6 +41,8 @@ pub struct Route {
     pub relax_path_rules: RelaxedRules,
     /// The maximum size of a request body in bytes; beyond it, the response is 413. Default: `limits.body_bytes`.
     pub body_bytes: Option<u64>,
+    /// The permission for scripts of other origins to call the route. Default: none.
+    pub cors: Option<Cors>,
     /// The policies of the route.
     #[serde(default)]
     pub policies: Policies,
@@ -353,27 +358,6 @@ fn checked<'de, D: Deserializer<'de>, P>(
         return Err(de::Error::custom("an empty list would deny every request; name a media type"));
     }
     policy(&list).map(MediaTypes).map_err(|error| de::Error::custom(format!("invalid media type: {error}")))
-}
-
-fn methods<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<Method>, D::Error> {
-    let known = |name: String| match name.parse::<Method>() {
-        Ok(method) if matches!(method.as_str(), "CONNECT" | "TRACE" | "TRACK") => {
-            Err(de::Error::custom(format!("{name} is not supported; no route can accept it")))
-        }
-        Ok(method) if name.bytes().all(|b| b.is_ascii_uppercase()) => Ok(method),
-        _ => Err(de::Error::custom(format!("\"{name}\" is not a method; use upper case, such as \"GET\""))),
-    };
-    named::<_, String>(list)?.into_iter().map(known).collect()
-}
-
-/// Deserializes a list that must not be empty: the author of an empty list means none, but would get the default.
-fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(list: D) -> Result<Vec<T>, D::Error> {
-    let list = Vec::<T>::deserialize(list)?;
-    if list.is_empty() {
-        let why = "an empty list names nothing, and does not refuse everything either: leave it out for the default";
-        return Err(de::Error::custom(why));
-    }
-    Ok(list)
 }
 
 impl Route {

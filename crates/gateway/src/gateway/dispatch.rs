@@ -37,8 +37,13 @@ impl Service<Request<RequestBody<ClientBody>>> for Dispatch {
     }
 
     fn call(&mut self, mut request: Request<RequestBody<ClientBody>>) -> Self::Future {
-        let found = request.extensions().get::<Admission>().and_then(|admission| self.0.backend(admission));
-        let Some((backend, methods)) = found else {
+        let admission = request.extensions().get::<Admission>();
+        let found = admission.and_then(|admission| self.0.backend(admission));
+        let Some((backend, methods, settings)) = found else {
+            let preflight = admission.and_then(|admission| self.0.preflight(admission, request.headers()));
+            if let Some(response) = preflight {
+                return Either::Right(ready(Ok(response)));
+            }
             let denial = Denial::internal("an admitted request has no route");
             return unserved(&denial, &request);
         };
@@ -49,7 +54,10 @@ impl Service<Request<RequestBody<ClientBody>>> for Dispatch {
                 Err(denial) => return unserved(&denial, &request),
             }
         }
-        Either::Left(backend.clone().call(request))
+        match settings {
+            None => Either::Left(backend.clone().call(request)),
+            Some(settings) => Either::Left(settings.clone().call(backend.clone(), request)),
+        }
     }
 }
 

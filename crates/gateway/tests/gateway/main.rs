@@ -5,6 +5,7 @@ mod authority;
 mod charging;
 mod commands;
 mod configuration;
+mod cors;
 mod decisions;
 mod durability;
 mod earlier_releases;

@@ -1,0 +1,57 @@
+//! The settings of a route for its responses, including denials.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Request};
+use tower_service::Service;
+
+use super::{
+    backend::{Backend, BackendFuture},
+    client_body::ClientBody,
+    cors::Cors,
+};
+use crate::config;
+use portcullis::tower::RequestBody;
+
+/// The settings of a route for its responses.
+#[derive(Debug)]
+pub(super) struct RouteResponse {
+    cors: Option<Cors>,
+}
+
+impl RouteResponse {
+    /// Creates the settings of a route, if it has any.
+    pub(super) fn new(route: &config::Route) -> Option<Arc<Self>> {
+        let cors = route.cors.as_ref().map(|settings| Cors::new(settings, route));
+        cors.is_some().then(|| Arc::new(Self { cors }))
+    }
+
+    pub(super) fn cors(&self) -> Option<&Cors> {
+        self.cors.as_ref()
+    }
+
+    /// Sends a request to the backend of the route.
+    pub(super) fn call(
+        self: Arc<Self>,
+        mut backend: Backend,
+        request: Request<RequestBody<ClientBody>>,
+    ) -> BackendFuture {
+        let response = backend.call(request);
+        if matches!(backend, Backend::Upstream(_)) {
+            return response;
+        }
+        // The response of a surface has the surface's own admission, which does not know the route.
+        Box::pin(async move {
+            let mut response = response.await?;
+            response.extensions_mut().insert(self);
+            Ok(response)
+        })
+    }
+
+    /// Sets the headers of a response to a request of this origin.
+    pub(super) fn set_headers(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+        if let Some(cors) = &self.cors {
+            cors.set_headers(origin, headers);
+        }
+    }
+}
