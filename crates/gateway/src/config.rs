@@ -17,6 +17,7 @@ mod review;
 mod route;
 mod route_path;
 mod secrets;
+mod security_headers;
 mod upstream;
 mod value;
 mod variables;
@@ -35,6 +36,7 @@ pub use route::{
 };
 pub use route_path::RoutePath;
 pub use secrets::{SecretKind, SecretsError, SecretsFile};
+pub use security_headers::{CacheControl, FrameOptions, ReferrerPolicy, SecurityHeaders};
 pub use upstream::{
     Balance, Ejection, HashKey, HealthCheck, InvalidUpstreamAddress, Retries, Target, Upstream,
     UpstreamAddress, UpstreamLimits, UpstreamPlace, UpstreamProtocol, UpstreamTls,

@@ -3,6 +3,7 @@
 mod addresses;
 mod cors;
 mod routes;
+mod security_headers;
 mod upstreams;
 
 use std::time::Duration;
@@ -61,6 +62,7 @@ pub(super) fn all(config: &Config, report: &mut Report) {
     surfaces(config, report);
     routes::check(config, report);
     cors::check(config, report);
+    security_headers::check(config, report);
 }
 
 fn server(config: &Config, report: &mut Report) {

@@ -257,7 +257,7 @@ impl ConnectionHandler {
         let (version, head) = (request.version(), request.method() == Method::HEAD);
         let proxied = connection.peer.is_some_and(|peer| self.proxies.trusts(peer));
         let id = if proxied { RequestId::of_proxy(request.headers()) } else { None };
-        let headers = self.sets_headers.then(|| ResponseHeaders::new(&self.routes, &request));
+        let headers = self.sets_headers.then(|| ResponseHeaders::new(&self.routes, origin.secure, &request));
         let (mut request, progress) = ClientBody::wrap(request);
         request.extensions_mut().insert(origin);
         let counts = self.counts.clone();

@@ -10,6 +10,7 @@ use portcullis::Admission;
 /// Sets the headers of the response to one request.
 pub(super) struct ResponseHeaders {
     routes: Arc<Routes>,
+    secure: bool,
     /// Boxed, because only scripts of other origins send such requests.
     cross_origin: Option<Box<CrossOrigin>>,
 }
@@ -22,14 +23,15 @@ struct CrossOrigin {
 }
 
 impl ResponseHeaders {
-    pub(super) fn new<B>(routes: &Arc<Routes>, request: &Request<B>) -> Self {
+    /// Reads the request. `secure` is whether the client uses TLS.
+    pub(super) fn new<B>(routes: &Arc<Routes>, secure: bool, request: &Request<B>) -> Self {
         let headers = request.headers();
         let origin = cors::origin(headers).filter(|_| routes.has_cors());
         let cross_origin = |origin: &HeaderValue| {
             let host = headers.get(header::HOST).cloned();
             Box::new(CrossOrigin { origin: origin.clone(), uri: request.uri().clone(), host })
         };
-        Self { routes: routes.clone(), cross_origin: origin.map(cross_origin) }
+        Self { routes: routes.clone(), secure, cross_origin: origin.map(cross_origin) }
     }
 
     /// Sets the headers of the response, if its route has settings for them.
@@ -49,7 +51,8 @@ impl ResponseHeaders {
             _ => None,
         };
         if let Some(settings) = settings {
-            settings.set_headers(cross_origin.map(|request| &request.origin), response.headers_mut());
+            let origin = cross_origin.map(|request| &request.origin);
+            settings.set_headers(origin, self.secure, response.headers_mut());
         }
     }
 }

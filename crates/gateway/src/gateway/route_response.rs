@@ -9,21 +9,26 @@ use super::{
     backend::{Backend, BackendFuture},
     client_body::ClientBody,
     cors::Cors,
+    security_headers::SecurityHeaders,
 };
-use crate::config;
+use crate::config::{self, Toggle};
 use portcullis::tower::RequestBody;
 
 /// The settings of a route for its responses.
 #[derive(Debug)]
 pub(super) struct RouteResponse {
     cors: Option<Cors>,
+    security_headers: Option<SecurityHeaders>,
 }
 
 impl RouteResponse {
     /// Creates the settings of a route, if it has any.
     pub(super) fn new(route: &config::Route) -> Option<Arc<Self>> {
         let cors = route.cors.as_ref().map(|settings| Cors::new(settings, route));
-        cors.is_some().then(|| Arc::new(Self { cors }))
+        let security_headers =
+            route.security_headers.as_ref().and_then(Toggle::get).map(SecurityHeaders::new);
+        let has_some = cors.is_some() || security_headers.is_some();
+        has_some.then(|| Arc::new(Self { cors, security_headers }))
     }
 
     pub(super) fn cors(&self) -> Option<&Cors> {
@@ -48,10 +53,13 @@ impl RouteResponse {
         })
     }
 
-    /// Sets the headers of a response to a request of this origin.
-    pub(super) fn set_headers(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+    /// Sets the headers of a response to a request of this origin. `secure` is whether the client uses TLS.
+    pub(super) fn set_headers(&self, origin: Option<&HeaderValue>, secure: bool, headers: &mut HeaderMap) {
         if let Some(cors) = &self.cors {
             cors.set_headers(origin, headers);
+        }
+        if let Some(security_headers) = &self.security_headers {
+            security_headers.add(secure, headers);
         }
     }
 }

@@ -24,6 +24,7 @@ mod responses;
 mod retries;
 mod scripted;
 mod secrets;
+mod security_headers;
 mod server_name;
 mod serving;
 mod sign;
