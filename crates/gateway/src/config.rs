@@ -4,6 +4,7 @@
 
 mod admin;
 mod check;
+mod compression;
 mod cors;
 mod document;
 mod files;
@@ -24,6 +25,7 @@ mod variables;
 mod words;
 
 pub use admin::Admin;
+pub use compression::{Algorithm, Compression};
 pub use cors::{AllowedOrigin, Cors, HeaderList};
 pub use document::Step;
 pub use limits::Limits;

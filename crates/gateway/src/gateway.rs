@@ -14,6 +14,7 @@ mod caching;
 mod client_addr;
 mod client_body;
 mod client_stream;
+mod compression;
 mod connection;
 mod connection_limit;
 mod connection_outcome;
@@ -50,6 +51,7 @@ mod test_support;
 mod tls;
 mod tracked_response;
 mod upstream;
+mod vary;
 mod workers;
 mod write_timeout;
 

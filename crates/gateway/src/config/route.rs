@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
 use super::{
-    CacheControl, ConfigDuration, Cors, HostName, RoutePath, SecurityHeaders, SourceName,
+    CacheControl, Compression, ConfigDuration, Cors, HostName, RoutePath, SecurityHeaders, SourceName,
     list::{methods, named},
 };
 use portcullis::{
@@ -43,6 +43,8 @@ pub struct Route {
     pub body_bytes: Option<u64>,
     /// The permission for scripts of other origins to call the route. Default: none.
     pub cors: Option<Cors>,
+    /// The compression of responses, by negotiation with the client. Default: none.
+    pub compression: Option<Toggle<Compression>>,
     /// The security headers of responses. Default: none.
     pub security_headers: Option<Toggle<SecurityHeaders>>,
     /// The treatment of `Cache-Control` in responses to authenticated callers.

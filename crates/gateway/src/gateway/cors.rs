@@ -4,7 +4,7 @@ mod headers;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
-use super::response_body::GatewayBody;
+use super::{response_body::GatewayBody, vary::add_vary};
 use crate::config::{self, AllowedOrigin};
 use portcullis::{Head, header_value};
 
@@ -130,16 +130,5 @@ impl Cors {
 
     fn allows_any(&self) -> bool {
         matches!(self.origins[..], [AllowedOrigin::Any])
-    }
-}
-
-/// Adds a header name to `Vary`, unless the name or `*` is already there.
-pub(super) fn add_vary(headers: &mut HeaderMap, name: &HeaderValue) {
-    let is_listed = |value: &HeaderValue| {
-        let mut names = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-        names.any(|other| other == b"*" || other.eq_ignore_ascii_case(name.as_bytes()))
-    };
-    if !headers.get_all(header::VARY).iter().any(is_listed) {
-        headers.append(header::VARY, name.clone());
     }
 }

@@ -8,6 +8,7 @@ use tower_service::Service;
 use super::{
     backend::{Backend, BackendFuture},
     client_body::ClientBody,
+    compression::Compression,
     cors::Cors,
     security_headers::SecurityHeaders,
 };
@@ -19,6 +20,7 @@ use portcullis::tower::RequestBody;
 pub(super) struct RouteResponse {
     cors: Option<Cors>,
     security_headers: Option<SecurityHeaders>,
+    compression: Option<Compression>,
 }
 
 impl RouteResponse {
@@ -27,8 +29,9 @@ impl RouteResponse {
         let cors = route.cors.as_ref().map(|settings| Cors::new(settings, route));
         let security_headers =
             route.security_headers.as_ref().and_then(Toggle::get).map(SecurityHeaders::new);
-        let has_some = cors.is_some() || security_headers.is_some();
-        has_some.then(|| Arc::new(Self { cors, security_headers }))
+        let compression = route.compression.as_ref().and_then(Toggle::get).map(Compression::new);
+        let has_some = cors.is_some() || security_headers.is_some() || compression.is_some();
+        has_some.then(|| Arc::new(Self { cors, security_headers, compression }))
     }
 
     pub(super) fn cors(&self) -> Option<&Cors> {
@@ -41,14 +44,23 @@ impl RouteResponse {
         mut backend: Backend,
         request: Request<RequestBody<ClientBody>>,
     ) -> BackendFuture {
+        let compression = self.compression.as_ref();
+        let negotiated =
+            compression.map(|compression| compression.negotiate(request.method(), request.headers()));
         let response = backend.call(request);
-        if matches!(backend, Backend::Upstream(_)) {
+        let is_surface = matches!(backend, Backend::Surface(_));
+        if negotiated.is_none() && !is_surface {
             return response;
         }
-        // The response of a surface has the surface's own admission, which does not know the route.
         Box::pin(async move {
             let mut response = response.await?;
-            response.extensions_mut().insert(self);
+            if let (Some(compression), Some(negotiated)) = (&self.compression, negotiated) {
+                response = compression.compress(negotiated, response).await;
+            }
+            // The response of a surface has the surface's own admission, which does not know the route.
+            if is_surface {
+                response.extensions_mut().insert(self);
+            }
             Ok(response)
         })
     }

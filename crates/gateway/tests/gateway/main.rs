@@ -4,6 +4,7 @@ mod admin;
 mod authority;
 mod charging;
 mod commands;
+mod compression;
 mod configuration;
 mod cors;
 mod decisions;
