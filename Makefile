@@ -4,13 +4,13 @@ CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
 
 GATEWAY = $(CARGO_TARGET_DIR)/release/portcullis
-# The gateway that schemathesis, sdk and clients test. CI sets it to the one that `make test` has built, because
+# The gateway that schemathesis, sdk, clients and cors test. CI sets it to the one that `make test` has built, because
 # building it alone builds most dependencies again, with fewer features.
 TESTED_GATEWAY ?=
 BUILD_TESTED = $(if $(TESTED_GATEWAY),true,cargo build --locked --package portcullis-gateway)
 TESTED = $(or $(TESTED_GATEWAY),$(CARGO_TARGET_DIR)/debug/portcullis)
 
-.PHONY: run test lint package schemathesis sdk clients counts counts-proxied counts-record bench compare growth attack instructions fuzz packages help
+.PHONY: run test lint package schemathesis sdk clients cors counts counts-proxied counts-record bench compare growth attack instructions fuzz packages help
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -39,6 +39,10 @@ sdk: packages ## Test the APIG surface with the vendor's own SDK
 clients: packages ## Generate clients from the OpenAPI descriptions and test the APIs with them
 	$(BUILD_TESTED)
 	@scripts/clients/generate $(TESTED)
+
+cors: packages ## Test CORS with curl, Python and Node
+	$(BUILD_TESTED)
+	@scripts/cors $(TESTED)
 
 counts: packages ## Compare the instructions of a decision with the recorded figures
 	@scripts/counts --check

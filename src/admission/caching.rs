@@ -2,9 +2,18 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::ResponseInfo;
+use super::{Admission, ResponseInfo};
 
 static PRIVATE: HeaderValue = HeaderValue::from_static("private");
+
+impl Admission {
+    /// Leaves the caching headers of the response to the inner service, for resources that are the same for all callers.
+    /// Without this, a response to a recognised caller gets `Cache-Control: private` if it has no caching headers of
+    /// its own, and varies by the header of the credential if it may be stored by shared caches.
+    pub fn keep_caching_headers(&mut self) {
+        self.response.keeps_caching = true;
+    }
+}
 
 impl ResponseInfo {
     /// Prevents shared caches from serving the response of one caller to another.
@@ -99,7 +108,6 @@ pub(super) fn vary(headers: &mut HeaderMap, name: &HeaderValue) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Admission;
 
     #[test]
     fn vary_is_written_once() {

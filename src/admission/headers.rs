@@ -53,7 +53,9 @@ impl ResponseInfo {
             vary(headers, &ACCEPT);
         }
         let Some(identity) = &self.identity else { return };
-        self.restrict_caching(headers);
+        if !self.keeps_caching {
+            self.restrict_caching(headers);
+        }
         if let Some(since) = identity.key.deprecated_at() {
             stamp_deprecation(since, identity.key.not_after(), headers);
         }

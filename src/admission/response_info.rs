@@ -18,6 +18,8 @@ pub(crate) struct ResponseInfo {
     pub(crate) credential: Option<HeaderName>,
     /// Whether the response depends on `Accept`.
     pub(crate) varies: bool,
+    /// Whether the caching headers of the response are left to the inner service.
+    pub(crate) keeps_caching: bool,
 }
 
 /// The headers that report the state of the limits to the client, in responses and in denials.

@@ -4,10 +4,13 @@
 
 mod admin;
 mod check;
+mod compression;
+mod cors;
 mod dns;
 mod document;
 mod files;
 mod limits;
+mod list;
 mod private_file;
 mod removed_headers;
 mod renamed;
@@ -16,6 +19,7 @@ mod review;
 mod route;
 mod route_path;
 mod secrets;
+mod security_headers;
 mod upgrades;
 mod upstream;
 mod value;
@@ -23,6 +27,8 @@ mod variables;
 mod words;
 
 pub use admin::Admin;
+pub use compression::{Algorithm, Compression};
+pub use cors::{AllowedOrigin, Cors, HeaderList};
 pub use dns::Dns;
 pub use document::Step;
 pub use limits::Limits;
@@ -35,6 +41,7 @@ pub use route::{
 };
 pub use route_path::RoutePath;
 pub use secrets::{SecretKind, SecretsError, SecretsFile};
+pub use security_headers::{CacheControl, FrameOptions, ReferrerPolicy, SecurityHeaders};
 pub use upgrades::{DisallowedUpgrades, Upgrades};
 pub use upstream::{
     Balance, Ejection, HashKey, HealthCheck, InvalidUpstreamAddress, Retries, Target, Upstream,

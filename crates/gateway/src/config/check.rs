@@ -1,7 +1,9 @@
 //! Checks that types cannot express: references, contradictions, and settings without effect.
 
 mod addresses;
+mod cors;
 mod routes;
+mod security_headers;
 mod upstreams;
 
 use std::time::Duration;
@@ -60,6 +62,8 @@ pub(super) fn all(config: &Config, report: &mut Report) {
     plans(config, report);
     surfaces(config, report);
     routes::check(config, report);
+    cors::check(config, report);
+    security_headers::check(config, report);
 }
 
 fn server(config: &Config, report: &mut Report) {

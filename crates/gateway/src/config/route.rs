@@ -6,7 +6,11 @@ use http::Method;
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
-use super::{ConfigDuration, HostName, RoutePath, SourceName, Upgrades};
+use super::{
+    CacheControl, Compression, ConfigDuration, Cors, HostName, RoutePath, SecurityHeaders, SourceName,
+    Upgrades,
+    list::{methods, named},
+};
 use portcullis::{
     media::InvalidMedia,
     model::RouteName,
@@ -43,6 +47,15 @@ pub struct Route {
     /// Whether informational responses of the upstream, such as 103 (Early Hints), are forwarded to HTTP/1.1 clients.
     #[serde(default)]
     pub informational_responses: bool,
+    /// The permission for scripts of other origins to call the route. Default: none.
+    pub cors: Option<Cors>,
+    /// The compression of responses, by negotiation with the client. Default: none.
+    pub compression: Option<Toggle<Compression>>,
+    /// The security headers of responses. Default: none.
+    pub security_headers: Option<Toggle<SecurityHeaders>>,
+    /// The treatment of `Cache-Control` in responses to authenticated callers.
+    #[serde(default)]
+    pub cache_control: CacheControl,
     /// The policies of the route.
     #[serde(default)]
     pub policies: Policies,
@@ -358,27 +371,6 @@ fn checked<'de, D: Deserializer<'de>, P>(
         return Err(de::Error::custom("an empty list would deny every request; name a media type"));
     }
     policy(&list).map(MediaTypes).map_err(|error| de::Error::custom(format!("invalid media type: {error}")))
-}
-
-fn methods<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<Method>, D::Error> {
-    let known = |name: String| match name.parse::<Method>() {
-        Ok(method) if matches!(method.as_str(), "CONNECT" | "TRACE" | "TRACK") => {
-            Err(de::Error::custom(format!("{name} is not supported; no route can accept it")))
-        }
-        Ok(method) if name.bytes().all(|b| b.is_ascii_uppercase()) => Ok(method),
-        _ => Err(de::Error::custom(format!("\"{name}\" is not a method; use upper case, such as \"GET\""))),
-    };
-    named::<_, String>(list)?.into_iter().map(known).collect()
-}
-
-/// Deserializes a list that must not be empty: the author of an empty list means none, but would get the default.
-fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(list: D) -> Result<Vec<T>, D::Error> {
-    let list = Vec::<T>::deserialize(list)?;
-    if list.is_empty() {
-        let why = "an empty list names nothing, and does not refuse everything either: leave it out for the default";
-        return Err(de::Error::custom(why));
-    }
-    Ok(list)
 }
 
 impl Route {

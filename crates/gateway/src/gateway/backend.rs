@@ -68,6 +68,10 @@ impl Surfaces {
     }
 }
 
+/// The future of a response.
+pub(super) type BackendFuture =
+    Pin<Box<dyn Future<Output = Result<Response<GatewayBody>, Infallible>> + Send>>;
+
 /// The backend of a route.
 #[derive(Clone)]
 pub(super) enum Backend {
@@ -78,7 +82,7 @@ pub(super) enum Backend {
 impl Service<Request<RequestBody<ClientBody>>> for Backend {
     type Response = Response<GatewayBody>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<GatewayBody>, Infallible>> + Send>>;
+    type Future = BackendFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))

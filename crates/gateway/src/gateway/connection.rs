@@ -37,6 +37,7 @@ use super::{
     request_id::{self, RequestId},
     resolver::Resolver,
     response_body::{self, GatewayBody},
+    response_headers::ResponseHeaders,
     route_renderer::RouteRenderer,
     router::Routes,
     tracked_response::TrackedResponse,
@@ -83,6 +84,8 @@ pub struct ConnectionInfo {
 pub struct ConnectionHandler {
     service: Portcullis<Dispatch, Arc<Routes>>,
     routes: Arc<Routes>,
+    /// Whether at least one route has settings for its responses.
+    sets_headers: bool,
     proxies: TrustedProxies,
     limits: Arc<Limits>,
     logs: bool,
@@ -110,6 +113,7 @@ impl ConnectionHandler {
         let (metrics, routes) = (Metrics::default(), Arc::new(Routes::new(config, shared)?));
         Ok(Self {
             service: service(routes.clone(), shared),
+            sets_headers: routes.has_responses(),
             routes,
             proxies: TrustedProxies::new(&config.server.trusted_proxies),
             limits: Arc::new(config.limits.clone()),
@@ -127,7 +131,7 @@ impl ConnectionHandler {
     /// Creates a handler for one surface instead of the routes. It shares the metrics of this handler.
     pub(super) fn with_surface(&self, surface: Router, config: &Config, shared: &GatewayState) -> Self {
         let routes = Arc::new(Routes::only(surface, config));
-        Self { service: service(routes.clone(), shared), routes, ..self.clone() }
+        Self { service: service(routes.clone(), shared), routes, sets_headers: false, ..self.clone() }
     }
 
     /// Creates a handler for one service instead of the routes. Its requests are neither counted nor logged.
@@ -298,6 +302,7 @@ impl ConnectionHandler {
         let (version, head) = (request.version(), request.method() == Method::HEAD);
         let proxied = connection.peer.is_some_and(|peer| self.proxies.trusts(peer));
         let id = if proxied { RequestId::of_proxy(request.headers()) } else { None };
+        let headers = self.sets_headers.then(|| ResponseHeaders::new(&self.routes, origin.secure, &request));
         let (mut request, progress) = ClientBody::wrap(request);
         request.extensions_mut().insert(origin);
         let (counts, connection) = (self.counts.clone(), activity.clone());
@@ -311,6 +316,9 @@ impl ConnectionHandler {
             }
             if request_id::is_own(&answer) {
                 id.unwrap_or_else(RequestId::generate).set_header(&mut answer);
+            }
+            if let Some(headers) = headers {
+                headers.set(&mut answer);
             }
             without_content(close_after_denial(answer, version, &progress), head)
         });

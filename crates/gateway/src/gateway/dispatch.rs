@@ -38,8 +38,13 @@ impl Service<Request<RequestBody<ClientBody>>> for Dispatch {
     }
 
     fn call(&mut self, mut request: Request<RequestBody<ClientBody>>) -> Self::Future {
-        let found = request.extensions().get::<Admission>().and_then(|admission| self.0.route(admission));
-        let Some(Route { backend, methods, upgrades, informational, .. }) = found else {
+        let admission = request.extensions().get::<Admission>();
+        let found = admission.and_then(|admission| self.0.route(admission));
+        let Some(Route { backend, methods, upgrades, informational, response, .. }) = found else {
+            let preflight = admission.and_then(|admission| self.0.preflight(admission, request.headers()));
+            if let Some(response) = preflight {
+                return Either::Right(ready(Ok(response)));
+            }
             let denial = Denial::internal("an admitted request has no route");
             return unserved(&denial, &request);
         };
@@ -59,7 +64,10 @@ impl Service<Request<RequestBody<ClientBody>>> for Dispatch {
         {
             return unserved(&denial, &request);
         }
-        Either::Left(backend.clone().call(request))
+        match response {
+            None => Either::Left(backend.clone().call(request)),
+            Some(settings) => Either::Left(settings.clone().call(backend.clone(), request)),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tower_http::compression::CompressionBody;
 
 use super::{request_id::RequestId, upstream::UpstreamBody};
 use portcullis::{
@@ -23,6 +24,8 @@ pub(super) enum GatewayBody {
     Upstream(UpstreamBody),
     Surface(SurfaceBody),
     Local(ResponseBody<SurfaceBody>),
+    /// Boxed, because most bodies are not compressed.
+    Compressed(Pin<Box<CompressionBody<Self>>>),
 }
 
 impl GatewayBody {
@@ -81,6 +84,7 @@ impl Body for GatewayBody {
             Self::Upstream(body) => Pin::new(body).poll_frame(cx),
             Self::Surface(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Self::Local(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Compressed(body) => body.as_mut().poll_frame(cx),
         }
     }
 
@@ -89,6 +93,7 @@ impl Body for GatewayBody {
             Self::Upstream(body) => body.is_end_stream(),
             Self::Surface(body) => body.is_end_stream(),
             Self::Local(body) => body.is_end_stream(),
+            Self::Compressed(body) => body.is_end_stream(),
         }
     }
 
@@ -97,6 +102,7 @@ impl Body for GatewayBody {
             Self::Upstream(body) => body.size_hint(),
             Self::Surface(body) => body.size_hint(),
             Self::Local(body) => body.size_hint(),
+            Self::Compressed(body) => body.size_hint(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The policies of a route, as its configuration defines them.
 
-use super::{GatewayState, lockouts::Lockouts};
+use super::{GatewayState, caching::KeepCaching, lockouts::Lockouts};
 use crate::config::{self, Config};
 use portcullis::{
     Policy,
@@ -30,7 +30,7 @@ pub(super) fn route_policies(
     let known = api_key.is_some() || signature.is_some() || either.is_some();
     let addresses = known.then(|| IpAcl::new(directory.clone()));
     let rate_limit = policies.rate_limit.as_ref().and_then(config::Toggle::get);
-    Box::new((
+    let policies = (
         body_limit.map(BodyLimit::new),
         policies.content_type.as_ref().map(|checked| checked.0.clone()),
         policies.accept.as_ref().map(|checked| checked.0.clone()),
@@ -46,7 +46,11 @@ pub(super) fn route_policies(
             rate_limit.map(|settings| RateLimit::new().fields((*settings).into())),
             route.grant_name().map(|name| ApiThrottle::new(directory.clone(), name)),
         ),
-    ))
+    );
+    match route.cache_control {
+        config::CacheControl::Private => Box::new(policies),
+        config::CacheControl::Keep => Box::new((KeepCaching, policies)),
+    }
 }
 
 fn scope(resource: &str, policies: &config::Policies) -> RequireScope {

@@ -4,16 +4,19 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use axum::Router;
 use futures_util::future::BoxFuture;
-use http::{Method, header};
+use http::{HeaderMap, HeaderValue, Method, Response, Uri, header};
 
 use super::{
     GatewayState,
     backend::{Backend, Surfaces},
+    cors::{self, Cors},
     lockouts::Lockouts,
     max_forwards,
     path_index::PathIndex,
     resolver::Resolver,
+    response_body::GatewayBody,
     route_policies::{CallerPolicies, route_policies},
+    route_response::RouteResponse,
     upgrade::UpgradeRules,
     upstream::Upstream,
 };
@@ -21,7 +24,7 @@ use crate::config::{self, Config};
 use portcullis::{
     Admission, Denial, Head, Policy, Stop,
     admission::MatchedRoute,
-    normalize_path::PathRules,
+    normalize_path::{self, PathRules},
     policy::{HeadLimit, Signature, StrictHttp},
 };
 
@@ -36,6 +39,10 @@ pub(super) struct Routes {
     all: Vec<Route>,
     /// The name of each route, at the same index; leaked like the names.
     matches: &'static [MatchedRoute],
+    /// Like `matches`, for preflight requests that the gateway answers itself. Their indices follow those of all routes,
+    /// so that no preflight request is forwarded.
+    preflights: &'static [MatchedRoute],
+    has_cors: bool,
     by_host: BTreeMap<Box<str>, PathIndex>,
     of_any_host: PathIndex,
     /// The number of steps of the longest chain. It is read for each request.
@@ -60,11 +67,18 @@ pub(super) struct Route {
     pub(super) upgrades: UpgradeRules,
     /// Set if informational responses of the upstream are forwarded.
     pub(super) informational: bool,
+    pub(super) response: Option<Arc<RouteResponse>>,
 }
 
 impl Policy for Routes {
     fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         admission.run_step(&self.first, head)?;
+        if self.has_cors
+            && let Some(at) = self.find_preflight(head, admission)
+        {
+            admission.set_matched_route(&self.preflights[at]);
+            return Ok(());
+        }
         let at =
             self.find(host(head), admission.normalized_path(head), head.method, admission.path_violations())?;
         admission.set_matched_route(&self.matches[at]);
@@ -77,6 +91,10 @@ impl Policy for Routes {
 }
 
 impl Route {
+    fn cors(&self) -> Option<&Cors> {
+        self.response.as_deref().and_then(RouteResponse::cors)
+    }
+
     fn allows_method(&self, method: &Method) -> bool {
         // A route for GET accepts HEAD, too (RFC 9110, section 9.3.2).
         let asked = if method == Method::HEAD { &Method::GET } else { method };
@@ -118,6 +136,7 @@ impl Routes {
                     config.server.disallowed_upgrades,
                 ),
                 informational: route.informational_responses,
+                response: RouteResponse::new(route),
             })
         };
         // A valid configuration has a backend for every route.
@@ -145,6 +164,7 @@ impl Routes {
             backend: Backend::Surface(surface),
             upgrades: UpgradeRules::new(None, config.server.disallowed_upgrades),
             informational: false,
+            response: None,
         };
         Self::from_routes(vec![route], config)
     }
@@ -175,13 +195,77 @@ impl Routes {
         let matched = |(at, route): (usize, &Route)| MatchedRoute::new(route.name, at);
         let matches = routes.iter().enumerate().map(matched).collect::<Vec<_>>().leak();
         let informational = routes.iter().any(|route| route.informational);
-        let upstreams = Vec::new();
-        Self { first, all: routes, matches, by_host, of_any_host, steps, upstreams, informational }
+        let has_cors = routes.iter().any(|route| route.cors().is_some());
+        let preflight = |(at, route): (usize, &Route)| MatchedRoute::new(route.name, routes.len() + at);
+        let answered = routes.iter().filter(|_| has_cors).enumerate();
+        let preflights = answered.map(preflight).collect::<Vec<_>>().leak();
+        Self {
+            first,
+            all: routes,
+            matches,
+            preflights,
+            has_cors,
+            by_host,
+            of_any_host,
+            steps,
+            upstreams: Vec::new(),
+            informational,
+        }
     }
 
     /// Returns the route that the admission found.
     pub(super) fn route(&self, admission: &Admission) -> Option<&Route> {
         self.all.get(admission.matched_route()?.index())
+    }
+
+    /// Returns `true` if a route has settings for its responses.
+    pub(super) fn has_responses(&self) -> bool {
+        self.all.iter().any(|route| route.response.is_some())
+    }
+
+    /// Returns `true` if a route permits scripts of other origins.
+    pub(super) fn has_cors(&self) -> bool {
+        self.has_cors
+    }
+
+    /// Returns the settings for responses of a route, if it has any.
+    pub(super) fn response(&self, route: &MatchedRoute) -> Option<&RouteResponse> {
+        self.all.get(route.index())?.response.as_deref()
+    }
+
+    /// Returns the settings for responses of the first route on a path that has CORS.
+    pub(super) fn cors_response(&self, uri: &Uri, host: Option<&HeaderValue>) -> Option<&RouteResponse> {
+        let normalized = normalize_path::normalize(uri.path()).ok()?;
+        let candidates = self.candidates(host_in(uri, host), &normalized.comparable())?;
+        let mut routes = self.all[candidates].iter().filter(|route| route.cors().is_some());
+        routes.next()?.response.as_deref()
+    }
+
+    /// Returns the response to a preflight request, if the admission found that the request is one.
+    pub(super) fn preflight(
+        &self,
+        admission: &Admission,
+        headers: &HeaderMap,
+    ) -> Option<Response<GatewayBody>> {
+        let at = admission.matched_route()?.index().checked_sub(self.all.len())?;
+        Some(self.all.get(at)?.cors()?.preflight(headers))
+    }
+
+    /// Returns the route of a preflight request: the one that accepts the requested method, or, if none does, the first
+    /// one on the path. `None` if the route has no CORS: then the request is one like any other.
+    fn find_preflight(&self, head: &Head<'_>, admission: &Admission) -> Option<usize> {
+        if !cors::is_preflight(head) {
+            return None;
+        }
+        let (host, path) = (host(head), admission.normalized_path(head));
+        let has_cors = |at: &usize| self.all[*at].cors().is_some();
+        let method = cors::requested_method(head.headers);
+        let found = method.map(|method| self.find(host, path, &method, admission.path_violations()));
+        match found {
+            Some(Ok(at)) => Some(at).filter(has_cors),
+            None | Some(Err(Denial::MethodNotAllowed { .. })) => self.candidates(host, path)?.find(has_cors),
+            Some(Err(_)) => None,
+        }
     }
 
     /// Returns the surface of the route that a denied request is for: the route that the admission found, or else the
@@ -236,7 +320,11 @@ fn is_trace(method: &Method) -> bool {
 
 /// Returns the host of a request: from the target, or else from the `Host` header.
 fn host<'h>(head: &Head<'h>) -> Option<&'h str> {
-    head.uri.host().or_else(|| Some(host_of(head.headers.get(header::HOST)?.to_str().ok()?)))
+    host_in(head.uri, head.headers.get(header::HOST))
+}
+
+fn host_in<'h>(uri: &'h Uri, header: Option<&'h HeaderValue>) -> Option<&'h str> {
+    uri.host().or_else(|| Some(host_of(header?.to_str().ok()?)))
 }
 
 /// Returns the host of a `Host` header without its port. An IPv6 address keeps its brackets.
