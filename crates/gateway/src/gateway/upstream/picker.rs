@@ -39,7 +39,8 @@ enum Eligible {
 /// The state of the selection.
 #[derive(Debug, Default)]
 pub(super) struct Picker {
-    /// The index after that of the last selected endpoint.
+    /// The index of the endpoint whose turn it is. Retries do not change it: otherwise, with two endpoints, the one that
+    /// fails would receive every request first.
     next: usize,
     /// The current weights of the smooth weighted round robin.
     current: Vec<f64>,
@@ -85,7 +86,7 @@ impl Picker {
         if set.is_uniform && selection.slow_start.is_none() {
             let found =
                 (0..count).map(|step| (self.next + step) % count).find(|index| is_eligible(*index))?;
-            self.next = found + 1;
+            self.advance(found, selection);
             return Some(found);
         }
         self.smooth_round_robin(set, selection, is_eligible)
@@ -130,8 +131,16 @@ impl Picker {
             (0..count).map(|step| (self.next + step) % count).filter(|index| is_eligible(*index));
         let found =
             candidates.map(|index| (index, load(index))).min_by(|one, other| one.1.total_cmp(&other.1));
-        self.next = found?.0 + 1;
-        found.map(|(index, _)| index)
+        let (index, _) = found?;
+        self.advance(index, selection);
+        Some(index)
+    }
+
+    /// Passes the turn on to the endpoint after the selected one.
+    fn advance(&mut self, selected: usize, selection: &Selection<'_>) {
+        if selection.tried.is_empty() {
+            self.next = selected + 1;
+        }
     }
 }
 
@@ -219,6 +228,24 @@ mod tests {
             assert_eq!(picker.pick(&set, &selection), Some(1));
             selection.tried = &both;
             assert_eq!(picker.pick(&set, &selection), None);
+        }
+    }
+
+    #[test]
+    fn retry_does_not_take_the_turn_of_another_request() {
+        for algorithm in [Algorithm::RoundRobin, Algorithm::LeastRequests] {
+            let set = set(&[1, 1], false);
+            let mut picker = Picker::default();
+            let first: Vec<_> = (0..4)
+                .map(|_| {
+                    let first = picker.pick(&set, &rules(algorithm)).unwrap();
+                    let tried = [set.endpoints[first].clone()];
+                    let retry = picker.pick(&set, &Selection { tried: &tried, ..rules(algorithm) });
+                    assert_eq!(retry, Some(1 - first), "{algorithm:?}");
+                    first
+                })
+                .collect();
+            assert_eq!(first, [0, 1, 0, 1], "{algorithm:?}");
         }
     }
 
