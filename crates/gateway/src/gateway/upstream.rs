@@ -186,7 +186,7 @@ impl Upstream {
         let reuse = framing::check(&method, &mut head)
             .map_err(|error| self.invalid_response(connection.endpoint(), &error))?;
         if self.ejection.count_5xx && head.status.is_server_error() {
-            self.failed(connection.endpoint());
+            self.failed(connection.endpoint(), &head.status);
         } else {
             connection.endpoint().health.succeeded();
         }

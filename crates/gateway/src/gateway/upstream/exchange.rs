@@ -2,7 +2,7 @@
 
 use std::{
     error::Error,
-    fmt::Write,
+    fmt::{Display, Write},
     future::{Future, poll_fn},
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -337,7 +337,7 @@ impl Upstream {
         match error {
             Unconnected::Overloaded(overload) => Err(self.overloaded(overload)),
             Unconnected::Failed(error) => {
-                self.failed(endpoint);
+                self.failed(endpoint, &error);
                 let inside = format!("upstream {} ({endpoint}): {error}", self.name).into();
                 Ok(if matches!(error, ConnectError::Timeout) {
                     Denial::GatewayTimeout { inside }
@@ -360,20 +360,22 @@ impl Upstream {
 
     /// Returns the denial for a response that cannot be forwarded.
     pub(super) fn invalid_response(&self, endpoint: &Endpoint, error: &dyn Error) -> Denial {
-        self.failed(endpoint);
-        let mut inside = format!("upstream {} ({endpoint}): {error}", self.name);
+        let mut reason = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
             // Writing to a `String` cannot fail.
-            let _ = write!(inside, ": {error}");
+            let _ = write!(reason, ": {error}");
             cause = error.source();
         }
+        self.failed(endpoint, &reason);
+        let inside = format!("upstream {} ({endpoint}): {reason}", self.name);
         Denial::BadGateway { inside: inside.into() }
     }
 
     fn response_timed_out(&self, endpoint: &Endpoint) -> Denial {
-        self.failed(endpoint);
-        let inside = format!("upstream {} ({endpoint}): response timed out", self.name);
+        let reason = "response timed out";
+        self.failed(endpoint, &reason);
+        let inside = format!("upstream {} ({endpoint}): {reason}", self.name);
         Denial::GatewayTimeout { inside: inside.into() }
     }
 
@@ -382,11 +384,11 @@ impl Upstream {
         Denial::unavailable("The service is overloaded.", RETRY_AFTER)
     }
 
-    /// Records that an endpoint failed.
-    pub(super) fn failed(&self, endpoint: &Endpoint) {
+    /// Records that an endpoint failed. The requests are often served by another one, so only the log has the reason.
+    pub(super) fn failed(&self, endpoint: &Endpoint, reason: &dyn Display) {
         if let Some(ejected) = endpoint.health.failed(&self.ejection, Monotonic::now()) {
             let (upstream, seconds) = (&self.name, ejected.as_secs());
-            tracing::warn!(%upstream, %endpoint, seconds, "target ejected after failures in succession");
+            tracing::warn!(%upstream, %endpoint, %reason, seconds, "target ejected after failures in succession");
         }
     }
 }
