@@ -25,7 +25,7 @@ use crate::{
 
 type Client = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
 
-/// Starts a service that echoes the messages of WebSockets, and sends the request's headers first.
+/// Starts a service that echoes the messages of each `WebSocket`, and sends the request's headers first.
 async fn echo() -> Service {
     let upgrade = async |request: Request| -> Response {
         let headers = format!("{:?}", request.headers());

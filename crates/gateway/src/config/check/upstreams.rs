@@ -46,7 +46,7 @@ impl UpstreamCheck<'_> {
     fn targets(&mut self, config: &Config, upstream: &Upstream) {
         match (self.has(&["address"]), self.has(&["targets"])) {
             (true, true) => {
-                self.error(&["targets".into()], "an upstream has either address or targets, not both")
+                self.error(&["targets".into()], "an upstream has either address or targets, not both");
             }
             (false, false) => self.error(&[], "an upstream needs address, or targets"),
             (false, true) if upstream.targets.is_empty() && self.report.is_whole() => {

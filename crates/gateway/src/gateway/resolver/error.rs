@@ -18,13 +18,6 @@ pub(in crate::gateway) struct ResolveError {
     pub(super) failure: Failure,
 }
 
-impl ResolveError {
-    /// Returns `true` if a name server stated that there are no such records, rather than failing to respond.
-    pub(in crate::gateway) fn is_negative(&self) -> bool {
-        self.failure.is_negative()
-    }
-}
-
 /// The reason why a name could not be resolved.
 #[derive(Debug, Clone)]
 pub(super) enum Failure {

@@ -83,15 +83,13 @@ impl Upstream {
         let mut failures = Failures::default();
         let mut fresh = None;
         loop {
-            let selected = match fresh.take() {
-                Some(endpoint) => Selected::Endpoint(endpoint),
-                None => match self.pool.select(key, &failures.endpoints, outgoing.http) {
-                    Some(selected) => selected,
-                    None => {
-                        self.wait_for_endpoints().await?;
-                        continue;
-                    }
-                },
+            let selected = if let Some(endpoint) = fresh.take() {
+                Selected::Endpoint(endpoint)
+            } else if let Some(selected) = self.pool.select(key, &failures.endpoints, outgoing.http) {
+                selected
+            } else {
+                self.wait_for_endpoints(&failures).await?;
+                continue;
             };
             let (mut connection, reused) = match selected {
                 Selected::Connection(connection) => (connection, true),
@@ -321,12 +319,16 @@ impl<'a> ResponseWait<'a> {
 
 /// The denials of requests that the upstream does not serve. The texts are for the log.
 impl Upstream {
-    async fn wait_for_endpoints(&self) -> Result<(), Denial> {
-        let found = timeout(self.connect_timeout, self.pool.endpoints.wait_for_some()).await;
-        found.map_err(|_| {
-            tracing::warn!(upstream = %self.name, "no address of the upstream is known yet");
-            Denial::unavailable("The service is not available yet.", RETRY_AFTER)
-        })
+    /// Waits until there is an endpoint.
+    async fn wait_for_endpoints(&self, failures: &Failures) -> Result<(), Denial> {
+        // If endpoints have failed, others have been there, but are gone since.
+        let found = failures.endpoints.is_empty()
+            && timeout(self.connect_timeout, self.pool.endpoints.wait_for_some()).await.is_ok();
+        if found {
+            return Ok(());
+        }
+        tracing::warn!(upstream = %self.name, "no address of the upstream is known");
+        Err(Denial::unavailable("The service is not available.", RETRY_AFTER))
     }
 
     /// Returns the denial for a connection that failed.

@@ -36,9 +36,10 @@ pub(super) async fn run(upstream: Arc<Upstream>, check: HealthCheck) {
             if history.record(result.is_err(), &check) {
                 endpoint.health.set_failing_checks(history.is_failing, Monotonic::now());
                 let upstream = &upstream.name;
-                match result {
-                    Err(reason) => tracing::warn!(%upstream, %endpoint, reason, "target is unhealthy"),
-                    Ok(()) => tracing::info!(%upstream, %endpoint, "target is healthy again"),
+                if let Err(reason) = result {
+                    tracing::warn!(%upstream, %endpoint, reason, "target is unhealthy");
+                } else {
+                    tracing::info!(%upstream, %endpoint, "target is healthy again");
                 }
             }
             histories.push((endpoint.clone(), history));

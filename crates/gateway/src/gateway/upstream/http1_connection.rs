@@ -34,7 +34,7 @@ pub(super) struct Http1Connection {
     /// Set during an exchange, if requests in progress are counted.
     pub(super) in_flight: Option<InFlight>,
     /// Counts the connection, if connections are bounded.
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Http1Connection {
@@ -53,7 +53,7 @@ impl Http1Connection {
             response_timeout: LazyDeadline::new(),
             endpoint,
             in_flight: None,
-            _permit: permit,
+            permit,
         }
     }
 
@@ -82,7 +82,7 @@ impl Http1Connection {
         UpgradedStream {
             io: Prefixed::new(read_buf, io.into_inner()),
             _in_flight: self.in_flight,
-            _permits: [self._permit, permit],
+            _permits: [self.permit, permit],
         }
     }
 }

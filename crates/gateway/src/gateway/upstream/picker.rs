@@ -124,7 +124,8 @@ impl Picker {
         let count = set.endpoints.len();
         let load = |index: usize| {
             let endpoint = &set.endpoints[index];
-            (endpoint.in_flight() + 1) as f64 / weight(endpoint, selection.slow_start)
+            f64::from(u32::try_from(endpoint.in_flight() + 1).unwrap_or(u32::MAX))
+                / weight(endpoint, selection.slow_start)
         };
         // Starts at another endpoint each time, so that equal endpoints take turns.
         let candidates =

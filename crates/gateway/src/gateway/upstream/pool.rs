@@ -238,7 +238,7 @@ impl UpstreamPool {
         // The threads start with different endpoints.
         static THREADS: AtomicUsize = AtomicUsize::new(0);
         let picker = Picker::starting_at(THREADS.fetch_add(1, Ordering::Relaxed));
-        let budget = RetryBudget::new(&self.retries);
+        let budget = RetryBudget::new(self.retries);
         Slot { version, set, connections, picker, budget, load: self.load.clone() }
     }
 }

@@ -85,7 +85,7 @@ mod tests {
         let fields = [("host", "orders.example:8443"), ("transfer-encoding", "chunked"), ("x-a", "1")];
         let sent = to_http2(head("/a?b=1", &fields), &Scheme::HTTPS, false).unwrap();
         assert_eq!(sent.uri, "https://orders.example:8443/a?b=1");
-        let names: Vec<_> = sent.headers.keys().map(|name| name.as_str()).collect();
+        let names: Vec<_> = sent.headers.keys().map(http::HeaderName::as_str).collect();
         assert_eq!((names, sent.version), (vec!["x-a"], Version::HTTP_2));
         assert_eq!(
             to_http2(head("/", &[("host", "a")]), &Scheme::HTTP, true).unwrap().headers["te"],

@@ -12,7 +12,7 @@ pub(super) struct RetryBudget {
 }
 
 impl RetryBudget {
-    pub(super) fn new(retries: &Retries) -> Self {
+    pub(super) fn new(retries: Retries) -> Self {
         let most = u32::from(retries.budget_burst.get()) * 100;
         Self { saved: most, per_request: retries.budget_percent.into(), most }
     }
@@ -39,7 +39,7 @@ mod tests {
     #[test]
     fn retries_are_a_part_of_the_requests() {
         let burst = NonZeroU16::new(10).unwrap();
-        let mut budget = RetryBudget::new(&Retries { attempts: 2, budget_percent: 20, budget_burst: burst });
+        let mut budget = RetryBudget::new(Retries { attempts: 2, budget_percent: 20, budget_burst: burst });
         let retries = |budget: &mut RetryBudget| {
             std::iter::repeat_with(|| budget.withdraw()).take_while(|it| *it).count()
         };

@@ -20,7 +20,7 @@ async fn missing_name_is_told_apart_from_missing_records() {
     let error = fixture.resolve("orders").await.unwrap_err();
     assert_eq!(error, format!("orders has no address records: NODATA from name server {server} for {tried}"));
     let resolver = &fixture.resolver;
-    assert!(resolver.resolve(&host("orders")).await.unwrap_err().is_negative());
+    assert!(resolver.resolve(&host("orders")).await.unwrap_err().failure.is_negative());
 }
 
 #[tokio::test]
@@ -40,7 +40,7 @@ async fn failure_names_the_server_and_the_reason() {
         let fixture = if reason.starts_with("no response") { &hasty } else { &prompt };
         fixture.server.reply(name, reply.clone());
         let error = within(fixture.resolver.resolve(&host(name))).await.unwrap_err();
-        assert!(!error.is_negative(), "{reply:?}");
+        assert!(!error.failure.is_negative(), "{reply:?}");
         let expected =
             format!("failed to resolve {name}: name server {}: {reason}", fixture.server.address());
         assert!(error.to_string().starts_with(&expected), "{reply:?}: {error}");
@@ -70,7 +70,7 @@ async fn next_server_answers_if_the_first_one_fails_or_is_silent() {
     // A negative answer is an answer.
     first.reply("orders.", DnsReply::NoSuchName);
     let asked = second.queries("orders.");
-    assert!(resolver.resolve(&host("orders.")).await.unwrap_err().is_negative());
+    assert!(resolver.resolve(&host("orders.")).await.unwrap_err().failure.is_negative());
     assert_eq!(second.queries("orders."), asked);
 }
 

@@ -23,7 +23,7 @@ async fn localhost_needs_no_file_and_no_name_server() {
         assert_eq!(texts(&resolved), ["127.0.0.1:9000", "[::1]:9000"], "{name}");
     }
     let error = resolver.resolve(&host("orders")).await.unwrap_err();
-    assert!(!error.is_negative());
+    assert!(!error.failure.is_negative());
     let error = error.to_string();
     assert!(
         error.starts_with("failed to resolve orders: there is no name server (/nonexistent: "),
