@@ -6,6 +6,7 @@ mod charging;
 mod commands;
 mod configuration;
 mod decisions;
+mod documentation;
 mod durability;
 mod earlier_releases;
 mod forwarding;
