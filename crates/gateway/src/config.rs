@@ -7,6 +7,7 @@ mod check;
 mod document;
 mod files;
 mod limits;
+mod policies;
 mod private_file;
 mod removed_headers;
 mod renamed;
@@ -15,6 +16,7 @@ mod review;
 mod route;
 mod route_path;
 mod secrets;
+mod toggle;
 mod upstream;
 mod value;
 mod variables;
@@ -23,15 +25,17 @@ mod words;
 pub use admin::Admin;
 pub use document::Step;
 pub use limits::Limits;
+pub use policies::{
+    ApiKeyPolicy, KindName, LapsedSubscriptions, LockoutPolicy, MediaTypes, Policies, RateLimitPolicy,
+    SignaturePolicy, kinds,
+};
 pub use removed_headers::RemovedHeaders;
 pub use report::{ConfigError, Finding, Report, Severity};
 pub use review::Review;
-pub use route::{
-    ApiKeyPolicy, Backend, KindName, LapsedSubscriptions, LockoutPolicy, MediaTypes, Policies,
-    RateLimitPolicy, RelaxedRules, Route, SignaturePolicy, Surface, Toggle, kinds,
-};
+pub use route::{Backend, RelaxedRules, Route, Surface};
 pub use route_path::RoutePath;
 pub use secrets::{SecretKind, SecretsError, SecretsFile};
+pub use toggle::Toggle;
 pub use upstream::{InvalidUpstreamAddress, Upstream, UpstreamAddress};
 pub use value::{ConfigDuration, FieldName, HostName, SourceName};
 

@@ -11,6 +11,16 @@ fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(text: D) -> 
     String::deserialize(text)?.parse().map_err(de::Error::custom)
 }
 
+/// Deserializes a list that must not be empty: the author of an empty list means none, but would get the default.
+pub(super) fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(list: D) -> Result<Vec<T>, D::Error> {
+    let list = Vec::<T>::deserialize(list)?;
+    if list.is_empty() {
+        let why = "an empty list names nothing, and does not refuse everything either: leave it out for the default";
+        return Err(de::Error::custom(why));
+    }
+    Ok(list)
+}
+
 /// A duration from 1 ms to 24 h, written as a whole number and `ms`, `s`, `m` or `h`, such as `500ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConfigDuration(Duration);
