@@ -4,9 +4,12 @@
 
 mod admin;
 mod check;
+mod conditions;
 mod document;
 mod files;
 mod limits;
+mod path_match;
+mod path_pattern;
 mod policies;
 mod private_file;
 mod removed_headers;
@@ -14,6 +17,7 @@ mod renamed;
 mod report;
 mod review;
 mod route;
+mod route_host;
 mod route_path;
 mod secrets;
 mod toggle;
@@ -23,8 +27,11 @@ mod variables;
 mod words;
 
 pub use admin::Admin;
+pub use conditions::{HeaderConditions, QueryConditions};
 pub use document::Step;
 pub use limits::Limits;
+pub use path_match::PathMatch;
+pub use path_pattern::PathPattern;
 pub use policies::{
     ApiKeyPolicy, KindName, LapsedSubscriptions, LockoutPolicy, MediaTypes, Policies, RateLimitPolicy,
     SignaturePolicy, kinds,
@@ -33,6 +40,7 @@ pub use removed_headers::RemovedHeaders;
 pub use report::{ConfigError, Finding, Report, Severity};
 pub use review::Review;
 pub use route::{Backend, RelaxedRules, Route, Surface};
+pub use route_host::RouteHost;
 pub use route_path::RoutePath;
 pub use secrets::{SecretKind, SecretsError, SecretsFile};
 pub use toggle::Toggle;

@@ -20,6 +20,7 @@ mod demo_upstream;
 mod descriptors;
 mod dispatch;
 mod frame_budget;
+mod host_index;
 mod hosts;
 mod lazy_deadline;
 mod listener;

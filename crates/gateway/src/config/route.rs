@@ -1,10 +1,12 @@
 //! Configuration of routes.
 
+use std::cmp::{Ordering, Reverse};
+
 use http::Method;
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
-use super::{HostName, Policies, RoutePath, value::named};
+use super::{HeaderConditions, PathMatch, Policies, QueryConditions, RouteHost, value::named};
 use portcullis::{model::RouteName, normalize_path::PathRules};
 
 /// A route: the requests that it matches, their policies, and the upstream or surface.
@@ -14,11 +16,20 @@ pub struct Route {
     /// The name in the admin API and in grants for apps: 1 to 64 characters of `A-Z a-z 0-9 - _ .`. Default: `route-`
     /// and the number of the route.
     pub name: Option<Spanned<String>>,
-    /// The host that the route matches. Default: any. Routes with a host take precedence over routes without one.
-    pub host: Option<HostName>,
-    /// The path that the route matches, with everything below it; `/` matches every path. The longest match wins. Plain
-    /// and percent-encoded spellings are equal: `/café` and `/caf%C3%A9`.
-    pub path: RoutePath,
+    /// The host that the route matches: a name, or `*.` and a name for all names below it. Default: any.
+    pub host: Option<RouteHost>,
+    /// The path that the route matches. Plain and percent-encoded spellings are equal: `/café` and `/caf%C3%A9`.
+    pub path: PathMatch,
+    /// The conditions on request headers: a value, or `true` for any value.
+    #[serde(default)]
+    pub headers: HeaderConditions,
+    /// The conditions on parameters of the query: a value, or `true` for any value.
+    #[serde(default)]
+    pub query: QueryConditions,
+    /// Whether the route may take requests without a credential although a route with authentication protects their
+    /// path.
+    #[serde(default)]
+    pub unguarded: bool,
     /// The methods that the route accepts; the response to others is 405. Default: all methods.
     #[serde(default, deserialize_with = "methods")]
     pub methods: Vec<Method>,
@@ -89,6 +100,15 @@ impl Surface {
     }
 }
 
+/// Returns a sort key for hosts: names, then wildcards from long to short, then any host.
+fn host_order(host: Option<&RouteHost>) -> (u8, Reverse<usize>, Option<&RouteHost>) {
+    match host {
+        Some(RouteHost::Name(_)) => (0, Reverse(0), host),
+        Some(RouteHost::Below(name)) => (1, Reverse(name.as_str().len()), host),
+        None => (2, Reverse(0), None),
+    }
+}
+
 /// The backend of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend<'a> {
@@ -110,6 +130,45 @@ fn methods<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<Method>, D::Error> 
 }
 
 impl Route {
+    /// Compares the precedence of two routes: the first one in order takes the requests that match both. Of routes that
+    /// compare equal, the first one in the file does.
+    ///
+    /// A name of a host precedes a wildcard, a longer wildcard a shorter one, and any host comes last; then the
+    /// [paths](PathMatch::compare) decide, then the number of conditions on headers and the query, then the number of
+    /// conditions on a value. A route without methods comes last.
+    #[must_use]
+    pub fn compare(&self, other: &Self) -> Ordering {
+        let conditions = |route: &Self| {
+            let (headers, query) = (route.headers.count(), route.query.count());
+            Reverse((headers.0 + query.0, headers.1 + query.1))
+        };
+        host_order(self.host.as_ref())
+            .cmp(&host_order(other.host.as_ref()))
+            .then_with(|| self.path.compare(&other.path))
+            .then_with(|| conditions(self).cmp(&conditions(other)))
+            .then_with(|| self.methods.is_empty().cmp(&other.methods.is_empty()))
+    }
+
+    /// Returns `true` if the route has conditions on headers or the query.
+    #[must_use]
+    pub fn has_conditions(&self) -> bool {
+        !(self.headers.is_empty() && self.query.is_empty())
+    }
+
+    /// Returns `true` if the route accepts a method.
+    #[must_use]
+    pub fn allows_method(&self, method: &Method) -> bool {
+        // A route for GET accepts HEAD, too (RFC 9110, section 9.3.2).
+        let asked = if method == Method::HEAD { &Method::GET } else { method };
+        self.methods.is_empty() || self.methods.contains(method) || self.methods.contains(asked)
+    }
+
+    /// Returns `true` if the route authenticates callers.
+    #[must_use]
+    pub fn is_guarded(&self) -> bool {
+        self.policies.api_key().is_some() || self.policies.signature().is_some()
+    }
+
     /// Returns the name of the route, or the default name for its index.
     #[must_use]
     pub fn name_or(&self, before: usize) -> String {

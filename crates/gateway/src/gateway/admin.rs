@@ -88,7 +88,7 @@ fn shown(at: usize, route: &config::Route) -> admin::Route {
     ];
     admin::Route {
         name: route.name_or(at),
-        host: route.host.as_ref().map(|host| host.as_str().to_owned()),
+        host: route.host.as_ref().map(ToString::to_string),
         path: route.path.as_str().to_owned(),
         methods: route.methods.iter().map(ToString::to_string).collect(),
         upstream,

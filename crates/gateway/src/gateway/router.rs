@@ -3,18 +3,18 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use axum::Router;
-use http::{Method, header};
+use http::Method;
 
 use super::{
     GatewayState,
     backend::{Backend, Surfaces},
+    host_index::HostIndex,
     lockouts::Lockouts,
     max_forwards,
-    path_index::PathIndex,
     route_policies::{CallerPolicies, route_policies},
     upstream::Upstream,
 };
-use crate::config::{self, Config};
+use crate::config::{self, Config, HeaderConditions, PathMatch, QueryConditions};
 use portcullis::{
     Admission, Denial, Head, Policy, Stop,
     admission::MatchedRoute,
@@ -29,12 +29,11 @@ use portcullis::{
 /// request, independently of the number of routes.
 pub(super) struct Routes {
     first: (HeadLimit, StrictHttp),
-    /// Sorted by host and path.
+    /// In the order of precedence.
     all: Vec<Route>,
     /// The name of each route, at the same index; leaked like the names.
     matches: &'static [MatchedRoute],
-    by_host: BTreeMap<Box<str>, PathIndex>,
-    of_any_host: PathIndex,
+    hosts: HostIndex,
     /// The number of steps of the longest chain. It is read for each request.
     steps: u32,
 }
@@ -42,8 +41,8 @@ pub(super) struct Routes {
 struct Route {
     /// Leaked on purpose, so that requests need no reference count; a gateway creates its routes once.
     name: &'static str,
-    host: Option<Box<str>>,
-    path: Box<str>,
+    /// Boxed, because most routes have none.
+    conditions: Option<Box<(HeaderConditions, QueryConditions)>>,
     methods: Vec<Method>,
     relaxed: PathRules,
     policies: Box<dyn Policy>,
@@ -55,8 +54,7 @@ struct Route {
 impl Policy for Routes {
     fn admit(&self, head: &Head<'_>, admission: &mut Admission) -> Result<(), Stop> {
         admission.run_step(&self.first, head)?;
-        let at =
-            self.find(host(head), admission.normalized_path(head), head.method, admission.path_violations())?;
+        let at = self.find(head, admission.normalized_path(head), admission.path_violations())?;
         admission.set_matched_route(&self.matches[at]);
         admission.run_step(&self.all[at].policies, head)
     }
@@ -67,6 +65,13 @@ impl Policy for Routes {
 }
 
 impl Route {
+    fn matches(&self, head: &Head<'_>) -> bool {
+        self.conditions.as_ref().is_none_or(|conditions| {
+            let (headers, query) = &**conditions;
+            headers.match_headers(head.headers) && query.match_query(head.original.query())
+        })
+    }
+
     fn allows_method(&self, method: &Method) -> bool {
         // A route for GET accepts HEAD, too (RFC 9110, section 9.3.2).
         let asked = if method == Method::HEAD { &Method::GET } else { method };
@@ -90,10 +95,10 @@ impl Routes {
                 config::Backend::Upstream(name) => Backend::Upstream(upstreams.get(name)?.clone()),
                 config::Backend::Surface(surface) => Backend::Surface(surfaces.router(surface)),
             };
+            let conditions = (route.headers.clone(), route.query.clone());
             Some(Route {
                 name: route.name_or(before).leak(),
-                host: route.host.as_ref().map(|host| host.as_str().into()),
-                path: route.path.as_str().into(),
+                conditions: route.has_conditions().then(|| Box::new(conditions)),
                 methods: route.methods.clone(),
                 relaxed: route.relax_path_rules.rules(),
                 policies: route_policies(route, config, &caller_policies),
@@ -101,39 +106,36 @@ impl Routes {
                 backend,
             })
         };
-        // A valid configuration has a backend for every route.
-        Self::from_routes(config.routes.iter().enumerate().filter_map(route).collect(), config)
+        let mut order: Vec<_> = config.routes.iter().enumerate().collect();
+        order.sort_by(|(_, one), (_, other)| one.compare(other));
+        let (mut routes, mut hosts) = (Vec::new(), HostIndex::default());
+        for (before, defined) in order {
+            // A valid configuration has a backend for every route.
+            if let Some(route) = route((before, defined)) {
+                hosts.insert(defined.host.as_ref(), &defined.path, routes.len());
+                routes.push(route);
+            }
+        }
+        Self::from_routes(routes, hosts, config)
     }
 
     /// Creates a single route, to a surface.
     pub(super) fn only(surface: Router, config: &Config) -> Self {
         let route = Route {
             name: "surface",
-            host: None,
-            path: "/".into(),
+            conditions: None,
             methods: Vec::new(),
             relaxed: PathRules::NONE,
             policies: Box::new(()),
             surface: None,
             backend: Backend::Surface(surface),
         };
-        Self::from_routes(vec![route], config)
+        let mut hosts = HostIndex::default();
+        hosts.insert(None, &PathMatch::root(), 0);
+        Self::from_routes(vec![route], hosts, config)
     }
 
-    fn from_routes(mut routes: Vec<Route>, config: &Config) -> Self {
-        // Among routes with the same host and path, a route without methods accepts the methods that the others do not.
-        routes.sort_by(|one, other| {
-            let key = |route: &Route| (route.host.clone(), route.path.clone(), route.methods.is_empty());
-            key(one).cmp(&key(other))
-        });
-        let (mut by_host, mut of_any_host) = (BTreeMap::<_, PathIndex>::new(), PathIndex::default());
-        for (at, route) in routes.iter().enumerate() {
-            let paths = match &route.host {
-                Some(host) => by_host.entry(host.to_ascii_lowercase().into()).or_default(),
-                None => &mut of_any_host,
-            };
-            paths.insert(&route.path, at);
-        }
+    fn from_routes(routes: Vec<Route>, hosts: HostIndex, config: &Config) -> Self {
         let limits = &config.limits;
         let head = HeadLimit::new(limits.head_bytes.get() as usize)
             .fields(limits.header_count.get() as usize)
@@ -145,7 +147,7 @@ impl Routes {
         let steps = first.steps() + longest.unwrap_or_default();
         let matched = |(at, route): (usize, &Route)| MatchedRoute::new(route.name, at);
         let matches = routes.iter().enumerate().map(matched).collect::<Vec<_>>().leak();
-        Self { first, all: routes, matches, by_host, of_any_host, steps }
+        Self { first, all: routes, matches, hosts, steps }
     }
 
     /// Returns the backend of the route that the admission found, and the methods of the route.
@@ -158,78 +160,52 @@ impl Routes {
     /// first one on its path.
     pub(super) fn surface(&self, head: &Head<'_>, admission: &Admission) -> Option<config::Surface> {
         let found = admission.matched_route().map(MatchedRoute::index);
-        let path = || Some(self.candidates(host(head), admission.normalized_path(head))?.start);
+        let first = |candidates: Range<usize>| Some(self.matching(head, candidates)?.0);
+        let path = || self.hosts.find_map(head, admission.normalized_path(head), first);
         self.all.get(found.or_else(path)?)?.surface
     }
 
-    /// Returns the routes of the longest matching path. Routes with the request's host take precedence over routes for
-    /// any host.
-    fn candidates(&self, host: Option<&str>, path: &str) -> Option<Range<usize>> {
-        let of_host = host.filter(|_| !self.by_host.is_empty()).and_then(|host| {
-            // A host name may end with the dot of the root domain.
-            let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-            self.by_host.get(&*host)?.find(path)
-        });
-        of_host.or_else(|| self.of_any_host.find(path))
+    /// Returns the routes, among those of one host and path, whose conditions a request satisfies: the position of the
+    /// first one, and all of them.
+    fn matching<'r>(
+        &'r self,
+        head: &'r Head<'_>,
+        candidates: Range<usize>,
+    ) -> Option<(usize, impl Iterator<Item = usize> + Clone + use<'r>)> {
+        let mut matching = candidates.filter(|at| self.all[*at].matches(head));
+        let all = matching.clone();
+        Some((matching.next()?, all))
     }
 
-    /// Returns the route, among the routes of the path, that accepts the method.
-    fn find(
-        &self,
-        host: Option<&str>,
-        path: &str,
-        method: &Method,
-        breaks: PathRules,
-    ) -> Result<usize, Denial> {
-        let fitting = self.candidates(host, path).ok_or(Denial::NotFound)?;
-        // TRACE returns the request as the upstream received it, including credentials of the gateway, to any client
-        // (RFC 9110, section 9.3.8). It is never forwarded, whatever its `Max-Forwards`.
-        let matching =
-            (!is_trace(method)).then(|| fitting.clone().find(|at| self.all[*at].allows_method(method)));
-        if let Some(at) = matching.flatten() {
-            let broken = breaks.difference(self.all[at].relaxed);
-            return if broken.is_empty() { Ok(at) } else { Err(StrictHttp::violation(broken)) };
-        }
-        let routes = &self.all[fitting];
+    /// Returns the route that accepts a request: among the routes of the most specific host and path that have
+    /// satisfied conditions, the first one that allows the method.
+    fn find(&self, head: &Head<'_>, path: &str, breaks: PathRules) -> Result<usize, Denial> {
+        let found = self.hosts.find_map(head, path, |candidates| {
+            let (_, mut matching) = self.matching(head, candidates)?;
+            // TRACE returns the request as the upstream received it, including credentials of the gateway, to any client
+            // (RFC 9110, section 9.3.8). It is never forwarded, whatever its `Max-Forwards`.
+            let allowing = if is_trace(head.method) {
+                None
+            } else {
+                matching.clone().find(|at| self.all[*at].allows_method(head.method))
+            };
+            Some(allowing.ok_or_else(|| self.method_not_allowed(&mut matching)))
+        });
+        let at = found.ok_or(Denial::NotFound)??;
+        let broken = breaks.difference(self.all[at].relaxed);
+        if broken.is_empty() { Ok(at) } else { Err(StrictHttp::violation(broken)) }
+    }
+
+    fn method_not_allowed(&self, matching: &mut dyn Iterator<Item = usize>) -> Denial {
+        let routes: Vec<_> = matching.map(|at| &self.all[at]).collect();
         let takes_all = routes.iter().any(|route| route.methods.is_empty());
         let methods = routes.iter().filter(|_| !takes_all).flat_map(|route| &route.methods);
         let methods: Vec<Method> = methods.filter(|method| !is_trace(method)).cloned().collect();
-        let allow = max_forwards::allow(&methods);
-        Err(Denial::MethodNotAllowed { allow })
+        Denial::MethodNotAllowed { allow: max_forwards::allow(&methods) }
     }
 }
 
 /// Returns `true` for TRACE, and for its name on some servers, TRACK.
 fn is_trace(method: &Method) -> bool {
     *method == Method::TRACE || method.as_str() == "TRACK"
-}
-
-/// Returns the host of a request: from the target, or else from the `Host` header.
-fn host<'h>(head: &Head<'h>) -> Option<&'h str> {
-    head.uri.host().or_else(|| Some(host_of(head.headers.get(header::HOST)?.to_str().ok()?)))
-}
-
-/// Returns the host of a `Host` header without its port. An IPv6 address keeps its brackets.
-fn host_of(value: &str) -> &str {
-    match value.rfind(':') {
-        Some(at) if !value[at..].contains(']') => &value[..at],
-        _ => value,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn host_header_may_have_a_port() {
-        for (value, host) in [
-            ("a.example", "a.example"),
-            ("a.example:80", "a.example"),
-            ("[::1]:80", "[::1]"),
-            ("[::1]", "[::1]"),
-        ] {
-            assert_eq!(host_of(value), host);
-        }
-    }
 }

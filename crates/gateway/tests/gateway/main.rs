@@ -22,6 +22,7 @@ mod request_fields;
 mod request_id;
 mod responses;
 mod retries;
+mod routing;
 mod scripted;
 mod secrets;
 mod server_name;

@@ -1,5 +1,9 @@
-//! Checks of routes: each must be [reachable](mod@unreachable), have a backend, and have no setting without effect.
+//! Checks of routes: each must be [reachable](mod@unreachable), leave no guarded path [open](mod@bypass), have a backend,
+//! and have no setting without effect.
 
+mod bypass;
+mod conditions;
+mod request;
 mod unreachable;
 
 use http::{HeaderName, Method, header};
@@ -31,7 +35,8 @@ pub(super) fn check(config: &Config, report: &mut Report) {
         found.policies(config, route);
         found.name(config, route);
         found.same_match(config, route);
-        found.other_hosts(config, route);
+        found.bypassed(config, route);
+        found.conditions(config, route);
     }
 }
 
@@ -101,7 +106,7 @@ impl RouteCheck<'_> {
     fn surface(&mut self, route: &Route, surface: Surface) {
         let path = &route.path;
         let below = surface.paths();
-        let serves = below.iter().any(|base| path.contains(base) || is_within(path.as_str(), base));
+        let serves = below.iter().any(|base| path.matches(base) || is_within(path.literal_prefix(), base));
         if !serves {
             let why = format!(
                 "the surface {} serves only paths below {}; the response to every request here would be 404",
@@ -154,7 +159,7 @@ impl RouteCheck<'_> {
                 }
             }
         }
-        let known = policies.api_key().is_some() || policies.signature().is_some();
+        let known = route.is_guarded();
         let needing = [
             ("rate_limit", is_limited(route)),
             ("scope", policies.scope.is_some()),
@@ -201,10 +206,6 @@ impl RouteCheck<'_> {
 
 fn is_limited(route: &Route) -> bool {
     route.policies.rate_limit.as_ref().is_some_and(|limit| limit.get().is_some())
-}
-
-fn is_guarded(route: &Route) -> bool {
-    route.policies.api_key().is_some() || route.policies.signature().is_some()
 }
 
 fn is_within(path: &str, base: &str) -> bool {
