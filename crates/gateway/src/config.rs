@@ -8,14 +8,18 @@ mod conditions;
 mod document;
 mod files;
 mod limits;
+mod local_response;
+mod maintenance;
 mod path_match;
 mod path_pattern;
+mod path_template;
 mod policies;
 mod private_file;
 mod removed_headers;
 mod renamed;
 mod report;
 mod review;
+mod rewrite;
 mod route;
 mod route_host;
 mod route_path;
@@ -30,8 +34,11 @@ pub use admin::Admin;
 pub use conditions::{HeaderConditions, QueryConditions};
 pub use document::Step;
 pub use limits::Limits;
+pub use local_response::{FixedResponse, Redirect, Scheme};
+pub use maintenance::{Maintenance, MaintenanceStatus, Window};
 pub use path_match::PathMatch;
 pub use path_pattern::PathPattern;
+pub use path_template::PathTemplate;
 pub use policies::{
     ApiKeyPolicy, KindName, LapsedSubscriptions, LockoutPolicy, MediaTypes, Policies, RateLimitPolicy,
     SignaturePolicy, kinds,
@@ -39,6 +46,7 @@ pub use policies::{
 pub use removed_headers::RemovedHeaders;
 pub use report::{ConfigError, Finding, Report, Severity};
 pub use review::Review;
+pub use rewrite::{HeaderChanges, HeaderValues, HostRewrite, RegexRewrite, Rewrite, StripPrefix};
 pub use route::{Backend, RelaxedRules, Route, Surface};
 pub use route_host::RouteHost;
 pub use route_path::RoutePath;

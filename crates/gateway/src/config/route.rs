@@ -6,10 +6,13 @@ use http::Method;
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
-use super::{HeaderConditions, PathMatch, Policies, QueryConditions, RouteHost, value::named};
+use super::{
+    FixedResponse, HeaderConditions, Maintenance, PathMatch, Policies, QueryConditions, Redirect, Rewrite,
+    RouteHost, Toggle, value::named,
+};
 use portcullis::{model::RouteName, normalize_path::PathRules};
 
-/// A route: the requests that it matches, their policies, and the upstream or surface.
+/// A route: the requests that it matches, their policies, and the backend.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
@@ -37,6 +40,14 @@ pub struct Route {
     pub upstream: Option<Spanned<String>>,
     /// The surface that handles the requests, instead of an upstream. A surface has its own policies.
     pub surface: Option<Surface>,
+    /// The redirect that is the response to all requests, instead of an upstream.
+    pub redirect: Option<Redirect>,
+    /// The fixed response to all requests, instead of an upstream.
+    pub respond: Option<FixedResponse>,
+    /// The changes to requests and responses.
+    pub rewrite: Option<Box<Rewrite>>,
+    /// The maintenance of the route. Default: none.
+    pub maintenance: Option<Toggle<Maintenance>>,
     /// The path rules that the route does not enforce, by name; [`PathRules`] describes the risk of each.
     #[serde(default)]
     pub relax_path_rules: RelaxedRules,
@@ -116,6 +127,10 @@ pub enum Backend<'a> {
     Upstream(&'a str),
     /// A surface.
     Surface(Surface),
+    /// A redirect.
+    Redirect,
+    /// A fixed response.
+    Respond,
 }
 
 fn methods<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<Method>, D::Error> {
@@ -184,10 +199,11 @@ impl Route {
     /// Returns the backend, if exactly one is configured.
     #[must_use]
     pub fn backend(&self) -> Option<Backend<'_>> {
-        match (&self.upstream, self.surface) {
-            (Some(name), None) => Some(Backend::Upstream(name.get_ref())),
-            (None, Some(surface)) => Some(Backend::Surface(surface)),
-            _ => None,
-        }
+        let upstream = self.upstream.as_ref().map(|name| Backend::Upstream(name.get_ref()));
+        let surface = self.surface.map(Backend::Surface);
+        let redirect = self.redirect.as_ref().map(|_| Backend::Redirect);
+        let respond = self.respond.as_ref().map(|_| Backend::Respond);
+        let mut all = [upstream, surface, redirect, respond].into_iter().flatten();
+        all.next().filter(|_| all.next().is_none())
     }
 }

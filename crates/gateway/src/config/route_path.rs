@@ -2,6 +2,9 @@
 
 use std::{fmt::Write, str::FromStr};
 
+use serde::{Deserialize, Deserializer};
+
+use super::value::parsed;
 use portcullis::normalize_path::{self, PathError, PathRules};
 
 /// A path without parameters.
@@ -31,6 +34,12 @@ impl RoutePath {
         &self.text
     }
 
+    /// Returns the number of segments; `/` has none.
+    #[must_use]
+    pub fn segment_count(&self) -> usize {
+        if &*self.text == "/" { 0 } else { self.text.matches('/').count() }
+    }
+
     /// Returns the path rules that a request to this path violates. The route must relax them to receive requests.
     #[must_use]
     pub fn breaks(&self) -> PathRules {
@@ -56,6 +65,12 @@ impl FromStr for RoutePath {
             );
         }
         Self::exact(text)
+    }
+}
+
+impl<'de> Deserialize<'de> for RoutePath {
+    fn deserialize<D: Deserializer<'de>>(text: D) -> Result<Self, D::Error> {
+        parsed(text)
     }
 }
 
@@ -121,7 +136,7 @@ fn is_invisible(sign: char) -> bool {
 }
 
 /// Percent-encodes the characters of a path that requests never send unencoded.
-fn encoded(path: &str) -> String {
+pub(super) fn encoded(path: &str) -> String {
     let mut text = String::with_capacity(path.len());
     for sign in path.chars() {
         if sign.is_ascii() && sign != ' ' {

@@ -7,7 +7,10 @@ use serde::{Deserialize, Deserializer, de};
 
 use portcullis::policy::KeySource;
 
-fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(text: D) -> Result<T, D::Error> {
+/// Deserializes a text and parses it.
+pub(super) fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(
+    text: D,
+) -> Result<T, D::Error> {
     String::deserialize(text)?.parse().map_err(de::Error::custom)
 }
 

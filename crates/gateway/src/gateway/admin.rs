@@ -73,7 +73,7 @@ fn shown(at: usize, route: &config::Route) -> admin::Route {
     let (upstream, surface) = match route.backend() {
         Some(config::Backend::Upstream(name)) => (Some(name.to_owned()), None),
         Some(config::Backend::Surface(surface)) => (None, Some(surface.name().to_owned())),
-        None => (None, None),
+        Some(config::Backend::Redirect | config::Backend::Respond) | None => (None, None),
     };
     let policies = &route.policies;
     let on = [

@@ -42,7 +42,7 @@ impl Service<Request<RequestBody<ClientBody>>> for Dispatch {
             let denial = Denial::internal("an admitted request has no route");
             return unserved(&denial, &request);
         };
-        if *request.method() == Method::OPTIONS && matches!(backend, Backend::Upstream(_)) {
+        if *request.method() == Method::OPTIONS && matches!(backend, Backend::Upstream(..)) {
             match max_forwards::count_down(request.headers_mut()) {
                 Ok(Next::Forward) => {}
                 Ok(Next::Answer) => return Either::Right(ready(Ok(max_forwards::options(methods)))),

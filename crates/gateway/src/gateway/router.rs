@@ -9,8 +9,10 @@ use super::{
     GatewayState,
     backend::{Backend, Surfaces},
     host_index::HostIndex,
+    local_response::LocalResponse,
     lockouts::Lockouts,
-    max_forwards,
+    maintenance, max_forwards,
+    rewrite::Rewrite,
     route_policies::{CallerPolicies, route_policies},
     upstream::Upstream,
 };
@@ -45,6 +47,8 @@ struct Route {
     conditions: Option<Box<(HeaderConditions, QueryConditions)>>,
     methods: Vec<Method>,
     relaxed: PathRules,
+    /// Boxed, because most routes have none.
+    maintenance: Option<Box<config::Maintenance>>,
     policies: Box<dyn Policy>,
     /// The surface that defines the error format of the route.
     surface: Option<config::Surface>,
@@ -56,7 +60,11 @@ impl Policy for Routes {
         admission.run_step(&self.first, head)?;
         let at = self.find(head, admission.normalized_path(head), admission.path_violations())?;
         admission.set_matched_route(&self.matches[at]);
-        admission.run_step(&self.all[at].policies, head)
+        let route = &self.all[at];
+        if let Some(maintenance) = &route.maintenance {
+            maintenance::check(maintenance, head)?;
+        }
+        admission.run_step(&route.policies, head)
     }
 
     fn steps(&self) -> u32 {
@@ -92,8 +100,13 @@ impl Routes {
             CallerPolicies { shared, buffering: Signature::buffering_for(config.limits.pace()), lockouts };
         let route = |(before, route): (usize, &config::Route)| {
             let backend = match route.backend()? {
-                config::Backend::Upstream(name) => Backend::Upstream(upstreams.get(name)?.clone()),
+                config::Backend::Upstream(name) => {
+                    Backend::Upstream(upstreams.get(name)?.clone(), Rewrite::new(route))
+                }
                 config::Backend::Surface(surface) => Backend::Surface(surfaces.router(surface)),
+                config::Backend::Redirect | config::Backend::Respond => {
+                    Backend::Local(Arc::new(LocalResponse::new(route)?))
+                }
             };
             let conditions = (route.headers.clone(), route.query.clone());
             Some(Route {
@@ -101,6 +114,7 @@ impl Routes {
                 conditions: route.has_conditions().then(|| Box::new(conditions)),
                 methods: route.methods.clone(),
                 relaxed: route.relax_path_rules.rules(),
+                maintenance: route.maintenance.as_ref().and_then(config::Toggle::get).cloned().map(Box::new),
                 policies: route_policies(route, config, &caller_policies),
                 surface: route.surface,
                 backend,
@@ -126,6 +140,7 @@ impl Routes {
             conditions: None,
             methods: Vec::new(),
             relaxed: PathRules::NONE,
+            maintenance: None,
             policies: Box::new(()),
             surface: None,
             backend: Backend::Surface(surface),

@@ -19,7 +19,7 @@ use http_body::Body;
 use hyper::{body::Incoming, client::conn::TrySendError};
 use tokio::time::{Instant, timeout};
 
-use super::{client_addr::ClientAddr, client_body::ClientBody};
+use super::{client_addr::ClientAddr, client_body::ClientBody, rewrite::Rewrite};
 use crate::config::{self, Config, UpstreamAddress};
 use field_filter::FieldFilter;
 use framing::Reuse;
@@ -65,10 +65,12 @@ impl Upstream {
     /// Forwards a request.
     ///
     /// # Errors
-    /// Returns 502 or 504 if the upstream does not respond, and the error of the client's body if there was one.
+    /// Returns 502 or 504 if the upstream does not respond, the error of the client's body if there was one, and 400 if
+    /// the path cannot be rewritten.
     pub(super) async fn forward(
         &self,
         request: Request<tower::RequestBody<ClientBody>>,
+        rewrite: Option<&Rewrite>,
     ) -> Result<Response<UpstreamBody>, Denial> {
         let (mut head, body) = request.into_parts();
         let admission = head.extensions.remove::<Admission>().unwrap_or_default();
@@ -88,6 +90,9 @@ impl Upstream {
         admission.set_caller_header(&mut head.headers, &self.caller_id_header);
         if let Some(field) = &self.media_type_header {
             admission.set_media_type_headers(&mut head.headers, field);
+        }
+        if let Some(rewrite) = rewrite {
+            rewrite.apply(&mut head, self.address())?;
         }
         frame_request(&mut head, &body);
         let method = head.method.clone();

@@ -22,6 +22,7 @@ mod request_fields;
 mod request_id;
 mod responses;
 mod retries;
+mod rewriting;
 mod routing;
 mod scripted;
 mod secrets;

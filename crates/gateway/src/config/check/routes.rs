@@ -4,6 +4,7 @@
 mod bypass;
 mod conditions;
 mod request;
+mod rewrite;
 mod unreachable;
 
 use http::{HeaderName, Method, header};
@@ -37,6 +38,7 @@ pub(super) fn check(config: &Config, report: &mut Report) {
         found.same_match(config, route);
         found.bypassed(config, route);
         found.conditions(config, route);
+        found.rewrite(config, route);
     }
 }
 
@@ -83,11 +85,16 @@ impl RouteCheck<'_> {
 
     fn backend(&mut self, config: &Config, route: &Route) {
         match (route.backend(), &route.upstream) {
-            (None, None) => {
-                self.error(&["path"], "a route needs either an upstream or a surface");
-            }
-            (None, Some(_)) => {
-                self.error(&["surface"], "a route needs either an upstream or a surface, not both");
+            (None, _) => {
+                let why = "a route needs either an upstream or a surface, a redirect or a fixed response (respond), and \
+                           only one of them";
+                let set = [
+                    ("respond", route.respond.is_some()),
+                    ("redirect", route.redirect.is_some()),
+                    ("surface", route.surface.is_some()),
+                ];
+                let place = set.iter().find(|(_, on)| *on).map_or("path", |(name, _)| *name);
+                self.error(&[place], why);
             }
             (Some(Backend::Upstream(name)), _) => {
                 let known = config.upstreams.contains_key(name)
@@ -100,6 +107,11 @@ impl RouteCheck<'_> {
                 }
             }
             (Some(Backend::Surface(surface)), _) => self.surface(route, surface),
+            (Some(Backend::Redirect | Backend::Respond), _) => {
+                if route.body_bytes.is_some() {
+                    self.error(&["body_bytes"], "no body is read here, so this has no effect; remove it");
+                }
+            }
         }
     }
 
