@@ -154,6 +154,9 @@ pub enum Denial {
     BadGateway { inside: Cow<'static, str> },
     /// 503: the server is temporarily unavailable, through no fault of the caller.
     Unavailable { detail: Cow<'static, str>, retry_after: u64 },
+    /// 503, or 423 if `is_locked` is true: the resource is under maintenance; a retry may succeed in `retry_after`
+    /// seconds.
+    Maintenance { is_locked: bool, detail: Cow<'static, str>, retry_after: u64 },
     /// 504: the upstream did not respond in time; `inside` is for the log only.
     GatewayTimeout { inside: Cow<'static, str> },
 }
@@ -229,14 +232,14 @@ impl Denial {
             }
             Self::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::Unprocessable { .. } | Self::InvalidValues { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Locked { .. } => StatusCode::LOCKED,
+            Self::Locked { .. } | Self::Maintenance { is_locked: true, .. } => StatusCode::LOCKED,
             Self::PreconditionRequired { .. } => StatusCode::PRECONDITION_REQUIRED,
             Self::RateLimited { .. } | Self::Exhausted(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::HeadTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotImplemented { .. } => StatusCode::NOT_IMPLEMENTED,
             Self::BadGateway { .. } => StatusCode::BAD_GATEWAY,
-            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable { .. } | Self::Maintenance { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::GatewayTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -290,6 +293,7 @@ impl Denial {
             Self::NotImplemented { .. } => "not-implemented",
             Self::BadGateway { .. } => "bad-gateway",
             Self::Unavailable { .. } => "unavailable",
+            Self::Maintenance { .. } => "maintenance",
             Self::GatewayTimeout { .. } => "gateway-timeout",
         }
     }
@@ -312,6 +316,7 @@ impl Denial {
             Self::RateLimited { retry_after, .. }
             | Self::Exhausted(LimitExceeded { retry_after, .. })
             | Self::Unavailable { retry_after, .. }
+            | Self::Maintenance { retry_after, .. }
             | Self::Forbidden(Forbidden::Lockout { retry_after }) => Some(*retry_after),
             Self::Locked { lock, now } => Some(seconds_until(lock.expires_at, *now)),
             _ => None,

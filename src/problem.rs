@@ -21,7 +21,7 @@
 //! | 429 | `RESOURCE_EXHAUSTED` | `QuotaFailure` with the names of the limits, `RetryInfo` |
 //! | 500 | `INTERNAL` | |
 //! | 502 | `UNAVAILABLE` | |
-//! | 503 | `UNAVAILABLE` | `RetryInfo` |
+//! | 503, and 423 for maintenance | `UNAVAILABLE` | `RetryInfo` |
 //!
 //! Every status also has an `ErrorInfo` of the domain `portcullis`. Its reason is the [code](Denial::code) of the denial
 //! in capital letters, such as `RATE_LIMITED`. Clients accept 8 KiB of headers, so long messages and lists are cut.

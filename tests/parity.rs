@@ -196,6 +196,7 @@ fn every_denial() -> Vec<Denial> {
             retry_after: 7,
         }),
         Denial::Misdirected { detail: text.into() },
+        Denial::Maintenance { is_locked: true, detail: text.into(), retry_after: 7 },
     ];
     let place = |denial: &Denial| match denial {
         Denial::BadRequest { .. } => 0,
@@ -226,8 +227,9 @@ fn every_denial() -> Vec<Denial> {
         Denial::PreconditionRequired { .. } => 25,
         Denial::Exhausted(_) => 26,
         Denial::Misdirected { .. } => 27,
+        Denial::Maintenance { .. } => 28,
     };
-    assert!(denials.iter().map(place).eq(0..28));
+    assert!(denials.iter().map(place).eq(0..29));
     denials
 }
 

@@ -21,7 +21,8 @@ impl Denial {
             | Self::Misdirected { detail }
             | Self::Unprocessable { detail }
             | Self::NotImplemented { detail }
-            | Self::Unavailable { detail, .. } => detail.clone(),
+            | Self::Unavailable { detail, .. }
+            | Self::Maintenance { detail, .. } => detail.clone(),
             Self::Unauthenticated { cause, .. } => match cause {
                 Unauthenticated::Missing => {
                     "The request has no credential. Send one as WWW-Authenticate describes.".into()

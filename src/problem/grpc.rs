@@ -105,7 +105,9 @@ fn code(denial: &Denial) -> Code {
         | Denial::RateLimited { .. }
         | Denial::Exhausted(_) => Code::ResourceExhausted,
         Denial::Internal { .. } => Code::Internal,
-        Denial::BadGateway { .. } | Denial::Unavailable { .. } => Code::Unavailable,
+        Denial::BadGateway { .. } | Denial::Unavailable { .. } | Denial::Maintenance { .. } => {
+            Code::Unavailable
+        }
     }
 }
 

@@ -5,21 +5,31 @@
 mod admin;
 mod check;
 mod compression;
+mod conditions;
 mod cors;
 mod dns;
 mod document;
 mod files;
 mod limits;
 mod list;
+mod local_response;
+mod maintenance;
+mod path_match;
+mod path_pattern;
+mod path_template;
+mod policies;
 mod private_file;
 mod removed_headers;
 mod renamed;
 mod report;
 mod review;
+mod rewrite;
 mod route;
+mod route_host;
 mod route_path;
 mod secrets;
 mod security_headers;
+mod toggle;
 mod upgrades;
 mod upstream;
 mod value;
@@ -28,20 +38,30 @@ mod words;
 
 pub use admin::Admin;
 pub use compression::{Algorithm, Compression};
+pub use conditions::{HeaderConditions, QueryConditions};
 pub use cors::{AllowedOrigin, Cors, HeaderList};
 pub use dns::Dns;
 pub use document::Step;
 pub use limits::Limits;
+pub use local_response::{FixedResponse, Redirect, Scheme};
+pub use maintenance::{Maintenance, MaintenanceStatus, Window};
+pub use path_match::PathMatch;
+pub use path_pattern::PathPattern;
+pub use path_template::PathTemplate;
+pub use policies::{
+    ApiKeyPolicy, KindName, LapsedSubscriptions, LockoutPolicy, MediaTypes, Policies, RateLimitPolicy,
+    SignaturePolicy, kinds,
+};
 pub use removed_headers::RemovedHeaders;
 pub use report::{ConfigError, Finding, Report, Severity};
 pub use review::Review;
-pub use route::{
-    ApiKeyPolicy, Backend, KindName, LapsedSubscriptions, LockoutPolicy, MediaTypes, Policies,
-    RateLimitPolicy, RelaxedRules, Route, SignaturePolicy, Surface, Toggle, kinds,
-};
+pub use rewrite::{HeaderChanges, HeaderValues, HostRewrite, RegexRewrite, Rewrite, StripPrefix};
+pub use route::{Backend, RelaxedRules, Route, Surface};
+pub use route_host::RouteHost;
 pub use route_path::RoutePath;
 pub use secrets::{SecretKind, SecretsError, SecretsFile};
 pub use security_headers::{CacheControl, FrameOptions, ReferrerPolicy, SecurityHeaders};
+pub use toggle::Toggle;
 pub use upgrades::{DisallowedUpgrades, Upgrades};
 pub use upstream::{
     Balance, Ejection, HashKey, HealthCheck, InvalidUpstreamAddress, Retries, Target, Upstream,

@@ -127,6 +127,11 @@ fn every_denial_has_its_status_code_and_reason() {
         (Denial::NotImplemented { detail: text() }, Code::Unimplemented, "NOT_IMPLEMENTED"),
         (Denial::BadGateway { inside: "secret".into() }, Code::Unavailable, "BAD_GATEWAY"),
         (Denial::unavailable("text", 5), Code::Unavailable, "UNAVAILABLE"),
+        (
+            Denial::Maintenance { is_locked: true, detail: "text".into(), retry_after: 5 },
+            Code::Unavailable,
+            "MAINTENANCE",
+        ),
         (Denial::GatewayTimeout { inside: "secret".into() }, Code::DeadlineExceeded, "GATEWAY_TIMEOUT"),
     ] {
         let (status, details) = received(&denial);

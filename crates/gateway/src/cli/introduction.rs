@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    config::{Backend, Config, Route, Surface},
+    config::{Backend, Config, PathMatch, Route, Surface},
     gateway::{Bootstrap, DemoNames, NAMES},
 };
 use portcullis::policy::KeySource;
@@ -74,7 +74,9 @@ fn base(address: SocketAddr, tls: bool) -> String {
 /// Returns a request to the first route that accepts GET requests with an API key and forwards them to an upstream.
 fn guarded(config: &Config, base: &str, key: &str) -> Option<String> {
     let takes_get = |route: &&Route| route.methods.is_empty() || route.methods.contains(&http::Method::GET);
-    let leads_on = |route: &&Route| route.upstream.is_some() && route.policies.scope.is_none();
+    let leads_on = |route: &&Route| {
+        route.upstream.is_some() && route.policies.scope.is_none() && !route.has_conditions()
+    };
     let mut routes =
         config.routes.iter().filter(takes_get).filter(leads_on).filter(|route| !route.policies.grants);
     let (route, settings) = routes.find_map(|route| Some((route, route.policies.api_key()?)))?;
@@ -85,8 +87,11 @@ fn guarded(config: &Config, base: &str, key: &str) -> Option<String> {
         Some(KeySource::Field(name)) => format!("{name}: {key}"),
         Some(KeySource::Authorization(scheme)) => format!("Authorization: {scheme} {key}"),
     };
-    let host = route.host.as_ref().map(|host| format!(" -H 'Host: {}'", host.as_str())).unwrap_or_default();
-    let path = format!("{}/hello", route.path.as_str().trim_end_matches('/'));
+    let host = route.host.as_ref().map(|host| format!(" -H 'Host: {}'", host.example())).unwrap_or_default();
+    let path = match &route.path {
+        PathMatch::Prefix(path) => format!("{}/hello", path.as_str().trim_end_matches('/')),
+        path => path.example(),
+    };
     Some(format!("  curl -i '{base}{path}'{host} -H '{credential}'"))
 }
 
@@ -117,8 +122,8 @@ fn apps(config: &Config, base: &str, token: &str) -> Option<String> {
 
 /// Returns `true` if PUT requests for a path, with any host, reach a surface.
 fn leads(config: &Config, path: &str, surface: Surface) -> bool {
-    let above = config.routes.iter().filter(|route| route.host.is_none() && route.path.contains(path));
-    let nearest = above.max_by_key(|route| route.path.as_str().len());
+    let plain = config.routes.iter().filter(|route| route.host.is_none() && !route.has_conditions());
+    let nearest = plain.filter(|route| route.path.matches(path)).min_by(|one, other| one.compare(other));
     nearest.is_some_and(|route| {
         let takes_put = route.methods.is_empty() || route.methods.contains(&http::Method::PUT);
         route.backend() == Some(Backend::Surface(surface)) && takes_put

@@ -1,12 +1,13 @@
-//! Normalized paths of routes.
+//! Normalized paths of routes, without parameters.
 
 use std::{fmt::Write, str::FromStr};
 
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer};
 
+use super::value::parsed;
 use portcullis::normalize_path::{self, PathError, PathRules};
 
-/// A path that matches requests to it and to everything below it.
+/// A path without parameters.
 ///
 /// The path is normalized in the same way as request paths: `/café` becomes `/caf%C3%A9`, and `/%7Ea` becomes `/~a`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,10 +17,27 @@ pub struct RoutePath {
 }
 
 impl RoutePath {
+    /// Returns the path `/`.
+    #[must_use]
+    pub fn root() -> Self {
+        Self { text: "/".into(), breaks: PathRules::NONE }
+    }
+
+    /// Parses a path that matches nothing below it.
+    pub(super) fn exact(text: &str) -> Result<Self, String> {
+        normalized(text).map(|(text, breaks)| Self { text, breaks })
+    }
+
     /// Returns the normalized path.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// Returns the number of segments; `/` has none.
+    #[must_use]
+    pub fn segment_count(&self) -> usize {
+        if &*self.text == "/" { 0 } else { self.text.matches('/').count() }
     }
 
     /// Returns the path rules that a request to this path violates. The route must relax them to receive requests.
@@ -36,52 +54,60 @@ impl RoutePath {
     }
 }
 
+/// Parses a path that matches everything below it, too.
 impl FromStr for RoutePath {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if !text.starts_with('/') {
-            return Err("a path must start with /".into());
-        }
-        if text.len() > 1 && text.ends_with('/') {
+        if text.len() > 1 && text.starts_with('/') && text.ends_with('/') {
             return Err(
                 "a path must not end with /, because it matches itself and everything below it".into()
             );
         }
-        if let Some(sign) = wildcard(text) {
-            return Err(format!(
-                "`{sign}` is not supported: a path has no patterns and matches itself and everything below it, so write \
-                 only the part before the pattern"
-            ));
-        }
-        if let Some(sign) = text.chars().find(|sign| matches!(sign, '?' | '#')) {
-            return Err(format!(
-                "a route matches only the path, not the query or fragment: leave out `{sign}`"
-            ));
-        }
-        if let Some(sign) = text.chars().find(|sign| is_invisible(*sign)) {
-            return Err(format!("the path contains the invisible character U+{:04X}", u32::from(sign)));
-        }
-        if text.split('/').any(|segment| segment.trim() != segment) {
-            return Err(
-                "a segment of the path begins or ends with a space; if this is intended, write %20".into()
-            );
-        }
-        let encoded = encoded(text);
-        let normal = normalize_path::normalize(&encoded).map_err(|why| match why {
-            PathError::Percent => {
-                "two hexadecimal digits must follow a percent sign; write %25 for the sign".into()
-            }
-            why => format!("no request can have this path: {why}"),
-        })?;
-        Ok(Self { breaks: normal.breaks, text: normal.comparable().into() })
+        Self::exact(text)
     }
 }
 
 impl<'de> Deserialize<'de> for RoutePath {
     fn deserialize<D: Deserializer<'de>>(text: D) -> Result<Self, D::Error> {
-        String::deserialize(text)?.parse().map_err(de::Error::custom)
+        parsed(text)
     }
+}
+
+/// Returns the normalized form of a path, and the path rules that it violates.
+pub(super) fn normalized(text: &str) -> Result<(Box<str>, PathRules), String> {
+    if !text.starts_with('/') {
+        return Err("a path must start with /".into());
+    }
+    if let Some(sign) = wildcard(text) {
+        return Err(format!(
+            "`{sign}` is not supported: a path matches itself and everything below it; for a path with parameters, \
+             write path = {{ pattern = \"/users/{{id}}\" }}"
+        ));
+    }
+    if let Some(sign) = text.chars().find(|sign| matches!(sign, '?' | '#')) {
+        return Err(format!(
+            "a path has no query or fragment: leave out `{sign}`; for a condition on the query, write \
+             query = {{ name = \"value\" }}"
+        ));
+    }
+    if let Some(sign) = text.chars().find(|sign| is_invisible(*sign)) {
+        return Err(format!("the path contains the invisible character U+{:04X}", u32::from(sign)));
+    }
+    if text.split('/').any(|segment| segment.trim() != segment) {
+        return Err(
+            "a segment of the path begins or ends with a space; if this is intended, write %20".into()
+        );
+    }
+    let encoded = encoded(text);
+    let normal = normalize_path::normalize(&encoded).map_err(|why| match why {
+        PathError::Percent => {
+            "two hexadecimal digits must follow a percent sign; write %25 for the sign".into()
+        }
+        why => format!("no request can have this path: {why}"),
+    })?;
+    let breaks = normal.breaks;
+    Ok((normal.comparable().into(), breaks))
 }
 
 /// Returns a part that other programs treat as a pattern. Here it would be matched literally, and the route would
@@ -110,7 +136,7 @@ fn is_invisible(sign: char) -> bool {
 }
 
 /// Percent-encodes the characters of a path that requests never send unencoded.
-fn encoded(path: &str) -> String {
+pub(super) fn encoded(path: &str) -> String {
     let mut text = String::with_capacity(path.len());
     for sign in path.chars() {
         if sign.is_ascii() && sign != ' ' {

@@ -7,7 +7,10 @@ use serde::{Deserialize, Deserializer, de};
 
 use portcullis::policy::KeySource;
 
-fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(text: D) -> Result<T, D::Error> {
+/// Deserializes a text and parses it.
+pub(super) fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(
+    text: D,
+) -> Result<T, D::Error> {
     String::deserialize(text)?.parse().map_err(de::Error::custom)
 }
 
@@ -83,7 +86,7 @@ impl<'de> Deserialize<'de> for FieldName {
 
 /// A host name in lower case, without a port and without the trailing dot. Non-ASCII names are converted to A-labels
 /// (RFC 5890), as clients send them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostName(Box<str>);
 
 impl HostName {
@@ -101,7 +104,8 @@ impl FromStr for HostName {
         const WRONG: &str = "a host must be a name without a port, such as \"api.example.com\"";
         if text.contains('*') {
             return Err(
-                "host patterns are not supported: name the host, or leave it out to match all hosts".into()
+                "`*` stands only for the first labels, as in \"*.example.com\"; leave the host out to match all hosts"
+                    .into()
             );
         }
         if let Some((host, port)) = text.rsplit_once(':')
@@ -121,12 +125,6 @@ impl FromStr for HostName {
             |label: &str| label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
         let fits = |label: &str| (1..=63).contains(&label.len()) && plain(label);
         if name.len() <= 253 && name.split('.').all(fits) { Ok(Self(name.into())) } else { Err(WRONG.into()) }
-    }
-}
-
-impl<'de> Deserialize<'de> for HostName {
-    fn deserialize<D: Deserializer<'de>>(text: D) -> Result<Self, D::Error> {
-        parsed(text)
     }
 }
 

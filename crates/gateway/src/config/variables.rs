@@ -3,9 +3,15 @@
 /// Returns the first variable in a text: `${NAME}`, `$(command)`, `{{ name }}`, or `$NAME` at the start of a part.
 pub(super) fn unexpanded(text: &str) -> Option<&str> {
     let closed = |open: &str, close: &str| {
-        let start = text.find(open)?;
-        let end = text[start..].find(close).map_or(text.len(), |length| start + length + close.len());
-        text.get(start..end)
+        text.match_indices(open).find_map(|(start, _)| {
+            let end = text[start..].find(close).map_or(text.len(), |length| start + length + close.len());
+            let variable = text.get(start..end)?;
+            // `${1}` is a group of a regular expression.
+            let digits = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+            let is_group =
+                variable.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).is_some_and(digits);
+            (!is_group).then_some(variable)
+        })
     };
     closed("${", "}").or_else(|| closed("$(", ")")).or_else(|| closed("{{", "}}")).or_else(|| named(text))
 }
@@ -38,6 +44,8 @@ mod tests {
             ("$(hostname)", Some("$(hostname)")),
             ("{{ .Values.port }}", Some("{{ .Values.port }}")),
             ("/odata/$metadata", None),
+            ("/${1}-${HOST}", Some("${HOST}")),
+            ("/${1}a${23}", None),
             ("/a$B", None),
             ("/100$", None),
             ("plain", None),

@@ -73,7 +73,7 @@ fn shown(at: usize, route: &config::Route) -> admin::Route {
     let (upstream, surface) = match route.backend() {
         Some(config::Backend::Upstream(name)) => (Some(name.to_owned()), None),
         Some(config::Backend::Surface(surface)) => (None, Some(surface.name().to_owned())),
-        None => (None, None),
+        Some(config::Backend::Redirect | config::Backend::Respond) | None => (None, None),
     };
     let policies = &route.policies;
     let on = [
@@ -88,7 +88,7 @@ fn shown(at: usize, route: &config::Route) -> admin::Route {
     ];
     admin::Route {
         name: route.name_or(at),
-        host: route.host.as_ref().map(|host| host.as_str().to_owned()),
+        host: route.host.as_ref().map(ToString::to_string),
         path: route.path.as_str().to_owned(),
         methods: route.methods.iter().map(ToString::to_string).collect(),
         upstream,

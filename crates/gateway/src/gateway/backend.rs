@@ -1,8 +1,8 @@
-//! The backend of a route: an upstream or a surface.
+//! The backend of a route: an upstream, a surface, or the gateway itself.
 
 use std::{
     convert::Infallible,
-    future::Future,
+    future::{Future, ready},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -16,9 +16,11 @@ use super::{
     GatewayState,
     client_addr::ClientAddr,
     client_body::ClientBody,
+    local_response::LocalResponse,
     lockouts::Lockouts,
     request_id::OwnAnswer,
     response_body::GatewayBody,
+    rewrite::Rewrite,
     upstream::{Upstream, UpstreamBody},
 };
 use crate::config::{self, Config};
@@ -75,8 +77,10 @@ pub(super) type BackendFuture =
 /// The backend of a route.
 #[derive(Clone)]
 pub(super) enum Backend {
-    Upstream(Arc<Upstream>),
+    /// An upstream, with the changes to requests and responses, if there are any.
+    Upstream(Arc<Upstream>, Option<Arc<Rewrite>>),
     Surface(Router),
+    Local(Arc<LocalResponse>),
 }
 
 impl Service<Request<RequestBody<ClientBody>>> for Backend {
@@ -90,10 +94,16 @@ impl Service<Request<RequestBody<ClientBody>>> for Backend {
 
     fn call(&mut self, request: Request<RequestBody<ClientBody>>) -> Self::Future {
         match self {
-            Self::Upstream(upstream) => {
-                let upstream = upstream.clone();
+            Self::Upstream(upstream, rewrite) => {
+                let (upstream, rewrite) = (upstream.clone(), rewrite.clone());
                 let form = ResponseForm::from_headers(request.method(), request.headers());
-                Box::pin(async move { Ok(upstream_response(upstream.forward(request).await, form)) })
+                Box::pin(async move {
+                    let mut forwarded = upstream.forward(request, rewrite.as_deref()).await;
+                    if let (Some(rewrite), Ok(response)) = (&rewrite, &mut forwarded) {
+                        rewrite.apply_to_response(response.headers_mut());
+                    }
+                    Ok(upstream_response(forwarded, form))
+                })
             }
             Self::Surface(router) => {
                 let answer = router.call(request);
@@ -102,6 +112,12 @@ impl Service<Request<RequestBody<ClientBody>>> for Backend {
                     answer.extensions_mut().insert(OwnAnswer);
                     Ok(answer)
                 })
+            }
+            Self::Local(local) => {
+                let form = ResponseForm::from_headers(request.method(), request.headers());
+                let response =
+                    local.respond(&request).unwrap_or_else(|denial| GatewayBody::unserved(&denial, form));
+                Box::pin(ready(Ok(response)))
             }
         }
     }

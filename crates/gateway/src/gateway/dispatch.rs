@@ -48,7 +48,7 @@ impl Service<Request<RequestBody<ClientBody>>> for Dispatch {
             let denial = Denial::internal("an admitted request has no route");
             return unserved(&denial, &request);
         };
-        if *request.method() == Method::OPTIONS && matches!(backend, Backend::Upstream(_)) {
+        if *request.method() == Method::OPTIONS && matches!(backend, Backend::Upstream(..)) {
             match max_forwards::count_down(request.headers_mut()) {
                 Ok(Next::Forward) => {}
                 Ok(Next::Answer) => return Either::Right(ready(Ok(max_forwards::options(methods)))),
@@ -59,7 +59,7 @@ impl Service<Request<RequestBody<ClientBody>>> for Dispatch {
             request.extensions_mut().remove::<InformationalResponses>();
         }
         if request.headers().contains_key(header::UPGRADE)
-            && matches!(backend, Backend::Upstream(_))
+            && matches!(backend, Backend::Upstream(..))
             && let Err(denial) = upgrades.decide(&mut request)
         {
             return unserved(&denial, &request);

@@ -10,17 +10,19 @@ use super::{
     GatewayState,
     backend::{Backend, Surfaces},
     cors::{self, Cors},
+    host_index::{self, HostIndex},
+    local_response::LocalResponse,
     lockouts::Lockouts,
-    max_forwards,
-    path_index::PathIndex,
+    maintenance, max_forwards,
     resolver::Resolver,
     response_body::GatewayBody,
+    rewrite::Rewrite,
     route_policies::{CallerPolicies, route_policies},
     route_response::RouteResponse,
     upgrade::UpgradeRules,
     upstream::Upstream,
 };
-use crate::config::{self, Config};
+use crate::config::{self, Config, HeaderConditions, PathMatch, QueryConditions};
 use portcullis::{
     Admission, Denial, Head, Policy, Stop,
     admission::MatchedRoute,
@@ -35,7 +37,7 @@ use portcullis::{
 /// request, independently of the number of routes.
 pub(super) struct Routes {
     first: (HeadLimit, StrictHttp),
-    /// Sorted by host and path.
+    /// In the order of precedence.
     all: Vec<Route>,
     /// The name of each route, at the same index; leaked like the names.
     matches: &'static [MatchedRoute],
@@ -43,8 +45,7 @@ pub(super) struct Routes {
     /// so that no preflight request is forwarded.
     preflights: &'static [MatchedRoute],
     has_cors: bool,
-    by_host: BTreeMap<Box<str>, PathIndex>,
-    of_any_host: PathIndex,
+    hosts: HostIndex,
     /// The number of steps of the longest chain. It is read for each request.
     steps: u32,
     upstreams: Vec<Arc<Upstream>>,
@@ -56,10 +57,12 @@ pub(super) struct Routes {
 pub(super) struct Route {
     /// Leaked on purpose, so that requests need no reference count; a gateway creates its routes once.
     name: &'static str,
-    host: Option<Box<str>>,
-    path: Box<str>,
+    /// Boxed, because most routes have none.
+    conditions: Option<Box<(HeaderConditions, QueryConditions)>>,
     pub(super) methods: Vec<Method>,
     relaxed: PathRules,
+    /// Boxed, because most routes have none.
+    maintenance: Option<Box<config::Maintenance>>,
     policies: Box<dyn Policy>,
     /// The surface that defines the error format of the route.
     surface: Option<config::Surface>,
@@ -79,10 +82,14 @@ impl Policy for Routes {
             admission.set_matched_route(&self.preflights[at]);
             return Ok(());
         }
-        let at =
-            self.find(host(head), admission.normalized_path(head), head.method, admission.path_violations())?;
+        let (path, breaks) = (admission.normalized_path(head), admission.path_violations());
+        let at = self.find(head, head.method, path, breaks)?;
         admission.set_matched_route(&self.matches[at]);
-        admission.run_step(&self.all[at].policies, head)
+        let route = &self.all[at];
+        if let Some(maintenance) = &route.maintenance {
+            maintenance::check(maintenance, head)?;
+        }
+        admission.run_step(&route.policies, head)
     }
 
     fn steps(&self) -> u32 {
@@ -93,6 +100,13 @@ impl Policy for Routes {
 impl Route {
     fn cors(&self) -> Option<&Cors> {
         self.response.as_deref().and_then(RouteResponse::cors)
+    }
+
+    fn matches(&self, head: &Head<'_>) -> bool {
+        self.conditions.as_ref().is_none_or(|conditions| {
+            let (headers, query) = &**conditions;
+            headers.match_headers(head.headers) && query.match_query(head.original.query())
+        })
     }
 
     fn allows_method(&self, method: &Method) -> bool {
@@ -119,15 +133,21 @@ impl Routes {
             CallerPolicies { shared, buffering: Signature::buffering_for(config.limits.pace()), lockouts };
         let route = |(before, route): (usize, &config::Route)| {
             let backend = match route.backend()? {
-                config::Backend::Upstream(name) => Backend::Upstream(upstreams.get(name)?.clone()),
+                config::Backend::Upstream(name) => {
+                    Backend::Upstream(upstreams.get(name)?.clone(), Rewrite::new(route))
+                }
                 config::Backend::Surface(surface) => Backend::Surface(surfaces.router(surface)),
+                config::Backend::Redirect | config::Backend::Respond => {
+                    Backend::Local(Arc::new(LocalResponse::new(route)?))
+                }
             };
+            let conditions = (route.headers.clone(), route.query.clone());
             Some(Route {
                 name: route.name_or(before).leak(),
-                host: route.host.as_ref().map(|host| host.as_str().into()),
-                path: route.path.as_str().into(),
+                conditions: route.has_conditions().then(|| Box::new(conditions)),
                 methods: route.methods.clone(),
                 relaxed: route.relax_path_rules.rules(),
+                maintenance: route.maintenance.as_ref().and_then(config::Toggle::get).cloned().map(Box::new),
                 policies: route_policies(route, config, &caller_policies),
                 surface: route.surface,
                 backend,
@@ -139,9 +159,17 @@ impl Routes {
                 response: RouteResponse::new(route),
             })
         };
-        // A valid configuration has a backend for every route.
-        let mut routes =
-            Self::from_routes(config.routes.iter().enumerate().filter_map(route).collect(), config);
+        let mut order: Vec<_> = config.routes.iter().enumerate().collect();
+        order.sort_by(|(_, one), (_, other)| one.compare(other));
+        let (mut routes, mut hosts) = (Vec::new(), HostIndex::default());
+        for (before, defined) in order {
+            // A valid configuration has a backend for every route.
+            if let Some(route) = route((before, defined)) {
+                hosts.insert(defined.host.as_ref(), &defined.path, routes.len());
+                routes.push(route);
+            }
+        }
+        let mut routes = Self::from_routes(routes, hosts, config);
         routes.upstreams = upstreams.into_values().collect();
         Ok(routes)
     }
@@ -155,10 +183,10 @@ impl Routes {
     pub(super) fn only(surface: Router, config: &Config) -> Self {
         let route = Route {
             name: "surface",
-            host: None,
-            path: "/".into(),
+            conditions: None,
             methods: Vec::new(),
             relaxed: PathRules::NONE,
+            maintenance: None,
             policies: Box::new(()),
             surface: None,
             backend: Backend::Surface(surface),
@@ -166,23 +194,12 @@ impl Routes {
             informational: false,
             response: None,
         };
-        Self::from_routes(vec![route], config)
+        let mut hosts = HostIndex::default();
+        hosts.insert(None, &PathMatch::root(), 0);
+        Self::from_routes(vec![route], hosts, config)
     }
 
-    fn from_routes(mut routes: Vec<Route>, config: &Config) -> Self {
-        // Among routes with the same host and path, a route without methods accepts the methods that the others do not.
-        routes.sort_by(|one, other| {
-            let key = |route: &Route| (route.host.clone(), route.path.clone(), route.methods.is_empty());
-            key(one).cmp(&key(other))
-        });
-        let (mut by_host, mut of_any_host) = (BTreeMap::<_, PathIndex>::new(), PathIndex::default());
-        for (at, route) in routes.iter().enumerate() {
-            let paths = match &route.host {
-                Some(host) => by_host.entry(host.to_ascii_lowercase().into()).or_default(),
-                None => &mut of_any_host,
-            };
-            paths.insert(&route.path, at);
-        }
+    fn from_routes(routes: Vec<Route>, hosts: HostIndex, config: &Config) -> Self {
         let limits = &config.limits;
         let head = HeadLimit::new(limits.head_bytes.get() as usize)
             .fields(limits.header_count.get() as usize)
@@ -199,18 +216,8 @@ impl Routes {
         let preflight = |(at, route): (usize, &Route)| MatchedRoute::new(route.name, routes.len() + at);
         let answered = routes.iter().filter(|_| has_cors).enumerate();
         let preflights = answered.map(preflight).collect::<Vec<_>>().leak();
-        Self {
-            first,
-            all: routes,
-            matches,
-            preflights,
-            has_cors,
-            by_host,
-            of_any_host,
-            steps,
-            upstreams: Vec::new(),
-            informational,
-        }
+        let upstreams = Vec::new();
+        Self { first, all: routes, matches, preflights, has_cors, hosts, steps, upstreams, informational }
     }
 
     /// Returns the route that the admission found.
@@ -236,9 +243,10 @@ impl Routes {
     /// Returns the settings for responses of the first route on a path that has CORS.
     pub(super) fn cors_response(&self, uri: &Uri, host: Option<&HeaderValue>) -> Option<&RouteResponse> {
         let normalized = normalize_path::normalize(uri.path()).ok()?;
-        let candidates = self.candidates(host_in(uri, host), &normalized.comparable())?;
-        let mut routes = self.all[candidates].iter().filter(|route| route.cors().is_some());
-        routes.next()?.response.as_deref()
+        let host = host_index::host_in(uri, host);
+        self.hosts.find_map(host, &normalized.comparable(), |candidates| {
+            self.all[candidates].iter().find(|route| route.cors().is_some())?.response.as_deref()
+        })
     }
 
     /// Returns the response to a preflight request, if the admission found that the request is one.
@@ -257,13 +265,15 @@ impl Routes {
         if !cors::is_preflight(head) {
             return None;
         }
-        let (host, path) = (host(head), admission.normalized_path(head));
+        let path = admission.normalized_path(head);
         let has_cors = |at: &usize| self.all[*at].cors().is_some();
         let method = cors::requested_method(head.headers);
-        let found = method.map(|method| self.find(host, path, &method, admission.path_violations()));
+        let found = method.map(|method| self.find(head, &method, path, admission.path_violations()));
         match found {
             Some(Ok(at)) => Some(at).filter(has_cors),
-            None | Some(Err(Denial::MethodNotAllowed { .. })) => self.candidates(host, path)?.find(has_cors),
+            None | Some(Err(Denial::MethodNotAllowed { .. })) => {
+                self.hosts.find_map(host(head), path, |mut candidates| candidates.find(has_cors))
+            }
             Some(Err(_)) => None,
         }
     }
@@ -272,44 +282,48 @@ impl Routes {
     /// first one on its path.
     pub(super) fn surface(&self, head: &Head<'_>, admission: &Admission) -> Option<config::Surface> {
         let found = admission.matched_route().map(MatchedRoute::index);
-        let path = || Some(self.candidates(host(head), admission.normalized_path(head))?.start);
+        let first = |candidates: Range<usize>| Some(self.matching(head, candidates)?.0);
+        let path = || self.hosts.find_map(host(head), admission.normalized_path(head), first);
         self.all.get(found.or_else(path)?)?.surface
     }
 
-    /// Returns the routes of the longest matching path. Routes with the request's host take precedence over routes for
-    /// any host.
-    fn candidates(&self, host: Option<&str>, path: &str) -> Option<Range<usize>> {
-        let of_host = host.filter(|_| !self.by_host.is_empty()).and_then(|host| {
-            // A host name may end with the dot of the root domain.
-            let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-            self.by_host.get(&*host)?.find(path)
-        });
-        of_host.or_else(|| self.of_any_host.find(path))
+    /// Returns the routes, among those of one host and path, whose conditions a request satisfies: the position of the
+    /// first one, and all of them.
+    fn matching<'r>(
+        &'r self,
+        head: &'r Head<'_>,
+        candidates: Range<usize>,
+    ) -> Option<(usize, impl Iterator<Item = usize> + Clone + use<'r>)> {
+        let mut matching = candidates.filter(|at| self.all[*at].matches(head));
+        let all = matching.clone();
+        Some((matching.next()?, all))
     }
 
-    /// Returns the route, among the routes of the path, that accepts the method.
-    fn find(
-        &self,
-        host: Option<&str>,
-        path: &str,
-        method: &Method,
-        breaks: PathRules,
-    ) -> Result<usize, Denial> {
-        let fitting = self.candidates(host, path).ok_or(Denial::NotFound)?;
-        // TRACE returns the request as the upstream received it, including credentials of the gateway, to any client
-        // (RFC 9110, section 9.3.8). It is never forwarded, whatever its `Max-Forwards`.
-        let matching =
-            (!is_trace(method)).then(|| fitting.clone().find(|at| self.all[*at].allows_method(method)));
-        if let Some(at) = matching.flatten() {
-            let broken = breaks.difference(self.all[at].relaxed);
-            return if broken.is_empty() { Ok(at) } else { Err(StrictHttp::violation(broken)) };
-        }
-        let routes = &self.all[fitting];
+    /// Returns the route that accepts a request: among the routes of the most specific host and path that have
+    /// satisfied conditions, the first one that allows the method.
+    fn find(&self, head: &Head<'_>, method: &Method, path: &str, breaks: PathRules) -> Result<usize, Denial> {
+        let found = self.hosts.find_map(host(head), path, |candidates| {
+            let (_, mut matching) = self.matching(head, candidates)?;
+            // TRACE returns the request as the upstream received it, including credentials of the gateway, to any client
+            // (RFC 9110, section 9.3.8). It is never forwarded, whatever its `Max-Forwards`.
+            let allowing = if is_trace(method) {
+                None
+            } else {
+                matching.clone().find(|at| self.all[*at].allows_method(method))
+            };
+            Some(allowing.ok_or_else(|| self.method_not_allowed(&mut matching)))
+        });
+        let at = found.ok_or(Denial::NotFound)??;
+        let broken = breaks.difference(self.all[at].relaxed);
+        if broken.is_empty() { Ok(at) } else { Err(StrictHttp::violation(broken)) }
+    }
+
+    fn method_not_allowed(&self, matching: &mut dyn Iterator<Item = usize>) -> Denial {
+        let routes: Vec<_> = matching.map(|at| &self.all[at]).collect();
         let takes_all = routes.iter().any(|route| route.methods.is_empty());
         let methods = routes.iter().filter(|_| !takes_all).flat_map(|route| &route.methods);
         let methods: Vec<Method> = methods.filter(|method| !is_trace(method)).cloned().collect();
-        let allow = max_forwards::allow(&methods);
-        Err(Denial::MethodNotAllowed { allow })
+        Denial::MethodNotAllowed { allow: max_forwards::allow(&methods) }
     }
 }
 
@@ -320,34 +334,5 @@ fn is_trace(method: &Method) -> bool {
 
 /// Returns the host of a request: from the target, or else from the `Host` header.
 fn host<'h>(head: &Head<'h>) -> Option<&'h str> {
-    host_in(head.uri, head.headers.get(header::HOST))
-}
-
-fn host_in<'h>(uri: &'h Uri, header: Option<&'h HeaderValue>) -> Option<&'h str> {
-    uri.host().or_else(|| Some(host_of(header?.to_str().ok()?)))
-}
-
-/// Returns the host of a `Host` header without its port. An IPv6 address keeps its brackets.
-fn host_of(value: &str) -> &str {
-    match value.rfind(':') {
-        Some(at) if !value[at..].contains(']') => &value[..at],
-        _ => value,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn host_header_may_have_a_port() {
-        for (value, host) in [
-            ("a.example", "a.example"),
-            ("a.example:80", "a.example"),
-            ("[::1]:80", "[::1]"),
-            ("[::1]", "[::1]"),
-        ] {
-            assert_eq!(host_of(value), host);
-        }
-    }
+    host_index::host_in(head.uri, head.headers.get(header::HOST))
 }

@@ -40,7 +40,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     client_addr::ClientAddr, client_body::ClientBody, informational::InformationalResponses,
-    resolver::Resolver, upgrade::RequestedUpgrade,
+    resolver::Resolver, rewrite::Rewrite, upgrade::RequestedUpgrade,
 };
 use crate::config::{self, Balance, Config, HashKey};
 use connector::{Connector, HttpVersions};
@@ -134,10 +134,12 @@ impl Upstream {
     /// Forwards a request.
     ///
     /// # Errors
-    /// Returns 502, 503 or 504 if the upstream does not respond, and the error of the client's body if there was one.
+    /// Returns 502, 503 or 504 if the upstream does not respond, the error of the client's body if there was one, and 400
+    /// if the path cannot be rewritten.
     pub(super) async fn forward(
         self: Arc<Self>,
         request: Request<tower::RequestBody<ClientBody>>,
+        rewrite: Option<&Rewrite>,
     ) -> Result<Response<UpstreamBody>, Denial> {
         let permit = self.pool.load.request().map_err(|overload| self.overloaded(overload))?;
         let (mut head, body) = request.into_parts();
@@ -163,6 +165,9 @@ impl Upstream {
         if let Some(field) = &self.media_type_header {
             admission.set_media_type_headers(&mut head.headers, field);
         }
+        if let Some(rewrite) = rewrite {
+            rewrite.apply(&mut head)?;
+        }
         request_head::frame(&mut head, &body);
         if let Some(upgrade) = &upgrade {
             hop_headers::set_upgrade(&mut head.headers, &upgrade.protocol);
@@ -175,7 +180,8 @@ impl Upstream {
             head = request.into_parts().0;
         }
         let http = if upgrade.is_some() { HttpVersions::Http1 } else { HttpVersions::All };
-        let outgoing = Outgoing { head, body, trailers, http, progress: progress.as_ref() };
+        let host_of_target = rewrite.is_some_and(Rewrite::uses_host_of_target);
+        let outgoing = Outgoing { head, body, trailers, http, host_of_target, progress: progress.as_ref() };
         let Received { connection, response } = self.exchange(outgoing, key.as_deref()).await?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS
             && let Some(upgrade) = upgrade

@@ -315,7 +315,7 @@ async fn route_is_found_by_host_path_and_method() {
         route("path = \"/a/b\"\npolicies.api_key = true")
             + &route("path = \"/c\"")
             + &route("path = \"/c\"\nmethods = [\"POST\"]\npolicies.api_key = true"),
-        route("path = \"/\"\nhost = \"one.example\""),
+        route("path = \"/\"\nhost = \"one.example\"\nunguarded = true"),
     );
     let installation = Installation::from_text(&text, address);
     let gateway = installation.start();

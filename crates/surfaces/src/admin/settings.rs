@@ -47,10 +47,11 @@ pub struct Admin {
 pub struct Route {
     /// The unique name: 1 to 64 characters of `A-Z a-z 0-9 - _ .`.
     pub name: String,
-    /// The host that the route matches; `null` means any host.
+    /// The host that the route matches, such as `a.example` or `*.example`; `null` means any host.
     #[schema(required)]
     pub host: Option<String>,
-    /// The path that the route matches, with everything below it.
+    /// The path that the route matches. A segment in braces is a parameter, which matches any segment, or with an
+    /// asterisk the rest of the path.
     pub path: String,
     /// The methods that the route matches; an empty list means any method.
     pub methods: Vec<String>,

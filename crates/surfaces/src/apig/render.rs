@@ -125,6 +125,7 @@ fn row(denial: &Denial, format: ErrorFormat) -> (u16, &'static str, Cow<'static,
         | Denial::NotImplemented { .. }
         | Denial::BadGateway { .. }
         | Denial::Unavailable { .. }
+        | Denial::Maintenance { .. }
         | Denial::GatewayTimeout { .. } => (500, "APIG.9999", "System error.".into()),
     }
 }

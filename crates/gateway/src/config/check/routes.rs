@@ -1,5 +1,10 @@
-//! Checks of routes: each must be [reachable](mod@unreachable), have a backend, and have no setting without effect.
+//! Checks of routes: each must be [reachable](mod@unreachable), leave no guarded path [open](mod@bypass), have a backend,
+//! and have no setting without effect.
 
+mod bypass;
+mod conditions;
+mod request;
+mod rewrite;
 mod unreachable;
 
 use http::{HeaderName, Method, header};
@@ -34,7 +39,9 @@ pub(super) fn check(config: &Config, report: &mut Report) {
         found.upgrades(config, route);
         found.name(config, route);
         found.same_match(config, route);
-        found.other_hosts(config, route);
+        found.bypassed(config, route);
+        found.conditions(config, route);
+        found.rewrite(config, route);
     }
 }
 
@@ -81,11 +88,16 @@ impl RouteCheck<'_> {
 
     fn backend(&mut self, config: &Config, route: &Route) {
         match (route.backend(), &route.upstream) {
-            (None, None) => {
-                self.error(&["path"], "a route needs either an upstream or a surface");
-            }
-            (None, Some(_)) => {
-                self.error(&["surface"], "a route needs either an upstream or a surface, not both");
+            (None, _) => {
+                let why = "a route needs either an upstream or a surface, a redirect or a fixed response (respond), and \
+                           only one of them";
+                let set = [
+                    ("respond", route.respond.is_some()),
+                    ("redirect", route.redirect.is_some()),
+                    ("surface", route.surface.is_some()),
+                ];
+                let place = set.iter().find(|(_, on)| *on).map_or("path", |(name, _)| *name);
+                self.error(&[place], why);
             }
             (Some(Backend::Upstream(name)), _) => {
                 let known = config.upstreams.contains_key(name)
@@ -98,13 +110,18 @@ impl RouteCheck<'_> {
                 }
             }
             (Some(Backend::Surface(surface)), _) => self.surface(route, surface),
+            (Some(Backend::Redirect | Backend::Respond), _) => {
+                if route.body_bytes.is_some() {
+                    self.error(&["body_bytes"], "no body is read here, so this has no effect; remove it");
+                }
+            }
         }
     }
 
     fn surface(&mut self, route: &Route, surface: Surface) {
         let path = &route.path;
         let below = surface.paths();
-        let serves = below.iter().any(|base| path.contains(base) || is_within(path.as_str(), base));
+        let serves = below.iter().any(|base| path.matches(base) || is_within(path.literal_prefix(), base));
         if !serves {
             let why = format!(
                 "the surface {} serves only paths below {}; the response to every request here would be 404",
@@ -178,7 +195,7 @@ impl RouteCheck<'_> {
                 }
             }
         }
-        let known = policies.api_key().is_some() || policies.signature().is_some();
+        let known = route.is_guarded();
         let needing = [
             ("rate_limit", is_limited(route)),
             ("scope", policies.scope.is_some()),
@@ -225,10 +242,6 @@ impl RouteCheck<'_> {
 
 fn is_limited(route: &Route) -> bool {
     route.policies.rate_limit.as_ref().is_some_and(|limit| limit.get().is_some())
-}
-
-fn is_guarded(route: &Route) -> bool {
-    route.policies.api_key().is_some() || route.policies.signature().is_some()
 }
 
 fn is_within(path: &str, base: &str) -> bool {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, request};
+use http::{HeaderValue, Request, Response, header, request};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
 use tokio::time::{Instant, timeout};
@@ -36,6 +36,8 @@ pub(super) struct Outgoing<'a> {
     /// Set if the client accepts trailers.
     pub(super) trailers: bool,
     pub(super) http: HttpVersions,
+    /// Set if `Host` is that of the target.
+    pub(super) host_of_target: bool,
     /// `None` if the body is empty.
     pub(super) progress: Option<&'a Progress>,
 }
@@ -200,8 +202,13 @@ impl Upstream {
     pub(super) async fn send<'a>(
         &self,
         connection: &mut UpstreamConnection,
-        outgoing: Outgoing<'a>,
+        mut outgoing: Outgoing<'a>,
     ) -> Result<Result<Response<Incoming>, Failure<'a>>, Denial> {
+        if outgoing.host_of_target
+            && let Ok(host) = HeaderValue::from_str(&connection.endpoint().authority)
+        {
+            outgoing.head.headers.insert(header::HOST, host);
+        }
         match connection {
             UpstreamConnection::Http1(connection) => self.send_http1(connection, outgoing).await,
             UpstreamConnection::Http2(stream) => self.send_http2(stream, outgoing).await,
@@ -213,7 +220,7 @@ impl Upstream {
         connection: &mut Http1Connection,
         outgoing: Outgoing<'a>,
     ) -> Result<Result<Response<Incoming>, Failure<'a>>, Denial> {
-        let Outgoing { head, body, trailers, http, progress } = outgoing;
+        let Outgoing { head, body, trailers, http, host_of_target, progress } = outgoing;
         let method = head.method.clone();
         let answer = connection.sender.try_send_request(Request::from_parts(head, body));
         tokio::pin!(answer);
@@ -233,7 +240,7 @@ impl Upstream {
             let again = error.take_message().or_else(|| Some(recorded()?.map(|()| RequestBody::empty())));
             let again = again.map(|request| {
                 let (head, body) = request.into_parts();
-                Outgoing { head, body, trailers, http, progress }
+                Outgoing { head, body, trailers, http, host_of_target, progress }
             });
             Failure { again, error: error.into_error() }
         }))
@@ -244,7 +251,7 @@ impl Upstream {
         stream: &mut Http2Stream,
         outgoing: Outgoing<'a>,
     ) -> Result<Result<Response<Incoming>, Failure<'a>>, Denial> {
-        let Outgoing { head, body, trailers, http, progress } = outgoing;
+        let Outgoing { head, body, trailers, http, host_of_target, progress } = outgoing;
         let copy = (progress.is_none() && head.method.is_idempotent()).then(|| request_head::copy(&head));
         let scheme = stream.endpoint.protocol.scheme();
         let Some(head) = request_head::to_http2(head, &scheme, trailers) else {
@@ -268,7 +275,8 @@ impl Upstream {
                 (request_head::to_http1(head), body)
             });
             let again = unsent.or_else(|| Some((copy?, RequestBody::empty())));
-            let again = again.map(|(head, body)| Outgoing { head, body, trailers, http, progress });
+            let again =
+                again.map(|(head, body)| Outgoing { head, body, trailers, http, host_of_target, progress });
             Failure { again, error: error.into_error() }
         }))
     }

@@ -99,6 +99,7 @@ async fn check_once(
         body: RequestBody::empty(),
         trailers: false,
         http: HttpVersions::All,
+        host_of_target: false,
         progress: None,
     };
     let mut connection = match connection {

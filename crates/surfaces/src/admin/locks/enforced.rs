@@ -14,9 +14,20 @@ fn looks_at_locks(route: &Route) -> bool {
     route.policies.iter().any(|policy| policy == LOCK)
 }
 
-/// Returns `true` if a path is equal to `above` or below it.
+/// Returns `true` if a path can be equal to `above` or below it. A segment in braces, of the pattern of a route, can be
+/// any segment.
 fn is_within(path: &str, above: &str) -> bool {
-    above == "/" || path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    let is_parameter = |segment: &str| segment.starts_with('{');
+    let fits =
+        |(segment, above): (&str, &str)| segment == above || is_parameter(segment) || is_parameter(above);
+    let is_as_long = path.split('/').count() >= above.split('/').count();
+    above == "/" || is_as_long && path.split('/').zip(above.split('/')).all(fits)
+}
+
+/// Returns a rank of a route's path: the number of its segments before a parameter, and the number of all.
+fn depth(path: &str) -> (usize, usize) {
+    let segments = || path.split('/').filter(|segment| !segment.is_empty());
+    (segments().take_while(|segment| !segment.starts_with('{')).count(), segments().count())
 }
 
 /// Returns `true` if a request to a path, or below it, can match a route that checks locks.
@@ -31,7 +42,7 @@ pub(super) fn on_path(routes: &[Route], path: &str) -> bool {
     let above = |route: &&Route| is_within(path, &route.path);
     routes.iter().filter(above).filter(|route| looks_at_locks(route)).any(|route| {
         let others = routes.iter().filter(above).filter(|other| other.host == route.host);
-        others.map(|other| other.path.len()).max() == Some(route.path.len())
+        others.map(|other| depth(&other.path)).max() == Some(depth(&route.path))
     })
 }
 
@@ -133,7 +144,7 @@ impl Stops<'_> {
 /// Returns `true` if requests to a path, of some host, take the route or another one of its path and host.
 fn is_nearest(routes: &[Route], route: &Route, path: &str) -> bool {
     let of_host = routes.iter().filter(|other| other.host == route.host && is_within(path, &other.path));
-    is_within(path, &route.path) && of_host.map(|other| other.path.len()).max() == Some(route.path.len())
+    is_within(path, &route.path) && of_host.map(|other| depth(&other.path)).max() == Some(depth(&route.path))
 }
 
 fn named(routes: &BTreeSet<&str>) -> String {
@@ -169,6 +180,8 @@ mod tests {
             route(None, "/orders/archive", false),
             route(Some("a.example"), "/stock", true),
             route(None, "/stock", false),
+            route(None, "/users/{id}/orders", true),
+            route(None, "/users/{id}", false),
         ];
         for (path, enforced) in [
             ("/orders", true),
@@ -179,6 +192,10 @@ mod tests {
             ("/ordersx", false),
             ("/other", false),
             ("/stock/7", true),
+            ("/users/7/orders", true),
+            ("/users/7/orders/8", true),
+            ("/users/7/name", false),
+            ("/users/7", true),
         ] {
             assert_eq!(on_path(&routes, path), enforced, "{path}");
         }

@@ -1,10 +1,10 @@
-//! Checks for routes that no request reaches, or that some requests bypass. A path that no request can have is an error
+//! Checks for routes that no request reaches. A path that no request can have is an error
 //! of [`RoutePath`](crate::config::RoutePath) already; a path that its surface does not serve, of [`RouteCheck`].
 
 use http::Method;
 
-use super::{RouteCheck, is_guarded};
-use crate::config::{Config, HostName, Route};
+use super::RouteCheck;
+use crate::config::{Config, Route};
 
 impl RouteCheck<'_> {
     /// Reports a path whose requests the gateway rejects, and warns of one that clients write in another way.
@@ -35,7 +35,10 @@ impl RouteCheck<'_> {
 
     /// Reports a second route with the same match, which no request could reach.
     pub(super) fn same_match(&mut self, config: &Config, route: &Route) {
-        let same = |other: &&Route| other.host == route.host && other.path == route.path;
+        let same = |other: &Route| {
+            let conditions = other.headers == route.headers && other.query == route.query;
+            other.host == route.host && other.path.compare(&route.path).is_eq() && conditions
+        };
         for (at, other) in config.routes[..self.at].iter().enumerate().filter(|(_, other)| same(other)) {
             let overlap = if route.methods.is_empty() {
                 other.methods.is_empty().then(String::new)
@@ -50,38 +53,13 @@ impl RouteCheck<'_> {
             };
             if let Some(overlap) = overlap {
                 let earlier = self.called(config, at);
+                let conditions = if route.has_conditions() { ", conditions" } else { "" };
                 self.error(
                     &["path"],
-                    format!("an earlier route has the same host, path and method{overlap}: {earlier}"),
+                    format!(
+                        "an earlier route has the same host, path{conditions} and method{overlap}: {earlier}"
+                    ),
                 );
-            }
-        }
-    }
-
-    /// Warns if requests for a host with its own routes bypass a guarded route without host.
-    pub(super) fn other_hosts(&mut self, config: &Config, route: &Route) {
-        if route.host.is_some() || !is_guarded(route) {
-            return;
-        }
-        let mut hosts: Vec<&HostName> = Vec::new();
-        for other in &config.routes {
-            let Some(host) = &other.host else { continue };
-            if hosts.contains(&host) || !other.path.contains(route.path.as_str()) {
-                continue;
-            }
-            hosts.push(host);
-            let of_host =
-                config.routes.iter().enumerate().filter(|(_, one)| {
-                    one.host.as_ref() == Some(host) && one.path.contains(route.path.as_str())
-                });
-            let nearest = of_host.max_by_key(|(_, one)| one.path.as_str().len());
-            if let Some((at, _)) = nearest.filter(|(_, one)| one.surface.is_none() && !is_guarded(one)) {
-                let taker = self.called(config, at);
-                let why = format!(
-                    "requests for the host {} do not reach this route and need no credential: {taker} matches them",
-                    host.as_str()
-                );
-                self.warning(&["path"], why);
             }
         }
     }
