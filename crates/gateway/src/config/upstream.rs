@@ -44,8 +44,8 @@ pub struct Upstream {
     /// it, the connection to the client is aborted because the status has already been sent).
     #[serde(default = "Upstream::read_timeout")]
     pub read_timeout: ConfigDuration,
-    /// The maximum time between two parts of an event stream (`text/event-stream`) or of a connection that was
-    /// upgraded, such as a WebSocket.
+    /// The maximum time between two parts of an event stream (`text/event-stream`), of a gRPC call, or of a connection
+    /// that was upgraded, such as a WebSocket.
     #[serde(default = "Upstream::stream_idle_timeout")]
     pub stream_idle_timeout: ConfigDuration,
     /// The maximum number of idle connections per target and worker thread.

@@ -51,7 +51,7 @@ use field_filter::FieldFilter;
 use framing::{InvalidResponse, Reuse};
 use hop_headers::UnclaimedKeys;
 use pool::{UpstreamConnection, UpstreamPool};
-use portcullis::{Admission, Denial, limit::MinDataRate, tower};
+use portcullis::{Admission, Denial, limit::MinDataRate, problem::ResponseForm, tower};
 use request_body::RequestBody;
 
 /// An upstream of the configuration.
@@ -173,7 +173,8 @@ impl Upstream {
             hop_headers::set_upgrade(&mut head.headers, &upgrade.protocol);
         }
         let method = head.method.clone();
-        let (body, progress) = RequestBody::new(body, admission.body_limit(), self.pace);
+        let pace = if is_grpc(&head) { self.stream_pace() } else { self.pace };
+        let (body, progress) = RequestBody::new(body, admission.body_limit(), pace);
         if let Some(informational) = informational {
             let mut request = Request::from_parts(head, ());
             informational.observe(&mut request);
@@ -199,8 +200,7 @@ impl Upstream {
         // The version is that of the upstream's connection. The server sets the version that the client uses.
         head.version = Version::default();
         hop_headers::strip_response(&mut head.headers);
-        let timeout =
-            if is_event_stream(&head.headers) { self.stream_idle_timeout } else { self.read_timeout };
+        let timeout = if is_stream(&head.headers) { self.stream_idle_timeout } else { self.read_timeout };
         let upstream = (reuse == Reuse::Allowed).then_some(self);
         let body = UpstreamBody::new(body, timeout, connection, progress, upstream, permit);
         Ok(Response::from_parts(head, body))
@@ -208,6 +208,11 @@ impl Upstream {
 }
 
 impl Upstream {
+    /// Returns the minimum data rate of a gRPC call: a client may keep it open without sending messages.
+    fn stream_pace(&self) -> MinDataRate {
+        MinDataRate { timeout: self.stream_idle_timeout, rate: 1 }
+    }
+
     /// Returns the response that upgrades the client's connection to the protocol that the upstream has accepted.
     async fn upgrade(
         &self,
@@ -250,10 +255,15 @@ fn hash_key(
     }
 }
 
-fn is_event_stream(headers: &http::HeaderMap) -> bool {
-    const EVENT_STREAM: &[u8] = b"text/event-stream";
-    headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.as_bytes().get(..EVENT_STREAM.len()))
-        .is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM))
+/// Returns `true` if a request is a gRPC call.
+fn is_grpc(head: &request::Parts) -> bool {
+    ResponseForm::from_headers(&head.method, &head.headers) == ResponseForm::Grpc
+}
+
+/// Returns `true` for the media types of streams that may be silent for long: of server-sent events and of gRPC.
+fn is_stream(headers: &http::HeaderMap) -> bool {
+    let Some(media_type) = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes) else { return false };
+    [&b"text/event-stream"[..], b"application/grpc"]
+        .into_iter()
+        .any(|stream| media_type.get(..stream.len()).is_some_and(|start| start.eq_ignore_ascii_case(stream)))
 }
