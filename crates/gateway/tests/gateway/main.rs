@@ -34,5 +34,7 @@ mod serving;
 mod sign;
 mod signature;
 mod store;
+mod targets;
 mod throttles;
+mod transports;
 mod upgrades;

@@ -1,16 +1,22 @@
 //! Opens connections to endpoints.
 
 use std::{
+    error::Error,
+    fmt,
     future::{Future, poll_fn},
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use futures_util::task::AtomicWaker;
+use hyper::{
+    client::conn::{http1, http2},
+    rt::Executor,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpStream, UnixStream},
@@ -21,6 +27,7 @@ use super::{
     endpoint::{Endpoint, EndpointAddress},
     http1_connection::Http1Connection,
     http2_connection::{ConnectionState, Http2Connection},
+    request_body::RequestBody,
     stream::UpstreamStream,
     tls::UpstreamTls,
     transport::Transport,
@@ -60,6 +67,8 @@ pub(super) enum HttpVersions {
     Http1,
 }
 
+type Http2Driver = http2::Connection<TokioIo<Transport>, RequestBody, ConnectionExecutor>;
+
 /// A new connection.
 pub(super) enum Connection {
     Http1(Http1Connection),
@@ -73,12 +82,29 @@ pub(super) enum ConnectError {
     Connect(io::Error),
     #[error("TLS handshake: {0}")]
     Tls(io::Error),
-    #[error("HTTP/2 handshake: {0}")]
+    #[error("HTTP/2 handshake: {}", WithCauses(.0))]
     Http(hyper::Error),
+    #[error("HTTP/2 handshake: the connection was closed")]
+    Closed,
     #[error("connect timed out")]
     Timeout,
     #[error("a target with HTTP/2 by prior knowledge does not support upgrades")]
     Upgrade,
+}
+
+/// The text of an error and of its causes.
+pub(super) struct WithCauses<'a>(pub(super) &'a dyn Error);
+
+impl fmt::Display for WithCauses<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
 }
 
 impl Connector {
@@ -156,16 +182,26 @@ impl Connector {
         endpoint: Arc<Endpoint>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<Http2Connection, ConnectError> {
-        let mut http = http2::Builder::new(TokioExecutor::new());
+        let executor = ConnectionExecutor::default();
+        let progress = executor.progress.clone();
+        let mut http = http2::Builder::new(executor);
         http.timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(self.head_bytes)
+            // No request is sent before the settings of the server are known.
+            .initial_max_send_streams(0)
             .keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE);
         let (sender, mut connection) =
             http.handshake(TokioIo::new(transport)).await.map_err(ConnectError::Http)?;
+        poll_fn(|cx| {
+            progress.register(cx.waker());
+            poll_settings(&mut connection, cx)
+        })
+        .await?;
         let state = ConnectionState::new(permit);
+        state.set_peer_streams(connection.current_max_send_streams());
         let task_state = state.clone();
         tokio::spawn(poll_fn(move |cx| {
             let end = Pin::new(&mut connection).poll(cx);
@@ -176,6 +212,39 @@ impl Connector {
             end.map(drop)
         }));
         Ok(Http2Connection::new(sender, state, endpoint))
+    }
+}
+
+/// Runs the tasks of an HTTP/2 connection, which read the settings of the server, and wakes the code that waits for them.
+#[derive(Debug, Clone, Default)]
+struct ConnectionExecutor {
+    progress: Arc<AtomicWaker>,
+}
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for ConnectionExecutor {
+    fn execute(&self, task: F) {
+        let progress = self.progress.clone();
+        tokio::spawn(async move {
+            let mut task = pin!(task);
+            poll_fn(|cx| {
+                let end = task.as_mut().poll(cx);
+                progress.wake();
+                end
+            })
+            .await;
+        });
+    }
+}
+
+/// Waits for the settings of the server, which end the handshake. Until then, it is unknown how many requests the server
+/// accepts at a time: it would refuse some of those that arrive together. A server that rejects the client's certificate
+/// closes the connection now, because a TLS 1.3 handshake ends before the server has received the certificate.
+fn poll_settings(connection: &mut Http2Driver, cx: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+    match Pin::new(&mut *connection).poll(cx) {
+        Poll::Ready(Ok(())) => Poll::Ready(Err(ConnectError::Closed)),
+        Poll::Ready(Err(error)) => Poll::Ready(Err(ConnectError::Http(error))),
+        Poll::Pending if connection.current_max_send_streams() > 0 => Poll::Ready(Ok(())),
+        Poll::Pending => Poll::Pending,
     }
 }
 

@@ -50,8 +50,9 @@ pub(super) struct Endpoint {
     pub(super) weight: u16,
     pub(super) health: Health,
     in_flight: AtomicUsize,
-    /// Set after the first connection that uses HTTP/2.
-    selected_http2: AtomicBool,
+    /// Set if the last connection used HTTP/2. With TLS, also until there is one: otherwise the first requests would
+    /// each open a connection that one of them could share with all others.
+    uses_http2: AtomicBool,
 }
 
 impl Endpoint {
@@ -67,18 +68,18 @@ impl Endpoint {
             weight: target.weight,
             health,
             in_flight: AtomicUsize::new(0),
-            selected_http2: AtomicBool::new(target.protocol == UpstreamProtocol::H2c),
+            uses_http2: AtomicBool::new(target.protocol != UpstreamProtocol::Http),
         }
     }
 
     /// Returns `true` if the connections use HTTP/2, as far as known.
     pub(super) fn uses_http2(&self) -> bool {
-        self.selected_http2.load(Ordering::Relaxed)
+        self.uses_http2.load(Ordering::Relaxed)
     }
 
     /// Records the protocol that a new connection uses.
     pub(super) fn set_uses_http2(&self, http2: bool) {
-        self.selected_http2.store(http2, Ordering::Relaxed);
+        self.uses_http2.store(http2, Ordering::Relaxed);
     }
 
     /// Returns the number of requests in progress. They are counted only if the balancing needs it.

@@ -2,7 +2,7 @@
 
 use std::{
     error::Error,
-    fmt::{Display, Write},
+    fmt::Display,
     future::{Future, poll_fn},
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     Upstream,
-    connector::{ConnectError, Connection, HttpVersions},
+    connector::{ConnectError, Connection, HttpVersions, WithCauses},
     endpoint::{Endpoint, Monotonic},
     http1_connection::Http1Connection,
     http2_connection::Http2Stream,
@@ -370,13 +370,7 @@ impl Upstream {
 
     /// Returns the denial for a response that cannot be forwarded.
     pub(super) fn invalid_response(&self, endpoint: &Endpoint, error: &dyn Error) -> Denial {
-        let mut reason = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            // Writing to a `String` cannot fail.
-            let _ = write!(reason, ": {error}");
-            cause = error.source();
-        }
+        let reason = WithCauses(error);
         self.failed(endpoint, &reason);
         let inside = format!("upstream {} ({endpoint}): {reason}", self.name);
         Denial::BadGateway { inside: inside.into() }
