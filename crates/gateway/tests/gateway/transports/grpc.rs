@@ -185,6 +185,34 @@ async fn messages_stream_in_both_directions() {
     assert_eq!(answers.message().await.unwrap(), None);
 }
 
+/// Both sides are silent for longer than other requests and responses may be.
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_call_stays_open() {
+    let (router, _events) = services();
+    let service = Service::start(router).await;
+    let target = format!("h2c://{}", service.address);
+    let limit = "limits.body_timeout = \"100ms\"";
+    let installation = crate::targets::installation(&[&target], "read_timeout = \"100ms\"", limit);
+    let gateway = installation.start();
+    let channel = Channel::from_shared(gateway.url("")).unwrap().connect().await.unwrap();
+    let mut client = Grpc::new(channel);
+    let (sender, messages) = mpsc::channel::<HealthCheckRequest>(1);
+    let messages = stream::unfold(messages, async |mut messages| {
+        messages.recv().await.map(|message| (message, messages))
+    });
+    sender.send(call("first")).await.unwrap();
+    client.ready().await.unwrap();
+    let codec = ProstCodec::<HealthCheckRequest, HealthCheckRequest>::default();
+    let path = PathAndQuery::from_static("/chat.Chat/Chat");
+    let mut answers = client.streaming(Request::new(messages), path, codec).await.unwrap().into_inner();
+    assert_eq!(answers.message().await.unwrap().unwrap().service, "first");
+    // The time itself is what is tested.
+    let silent = tokio::time::timeout(Duration::from_millis(600), answers.message()).await;
+    assert!(silent.is_err(), "{silent:?}");
+    sender.send(call("second")).await.unwrap();
+    assert_eq!(answers.message().await.unwrap().unwrap().service, "second");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_of_the_client_stream_to_the_service() {
     let setup = setup("").await;
