@@ -16,6 +16,7 @@ mod hosts;
 mod identity;
 mod lifecycle;
 mod manage;
+mod names;
 mod policies;
 #[path = "../process/mod.rs"]
 mod process;
