@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::upgrade::UpgradedConnection;
+use super::upstream::UpgradedConnection;
 use crate::config::Limits;
 
 /// The time to close a connection that never had a request.

@@ -14,9 +14,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{
-    activity::ConnectionActivity, informational::InformationalResponses, write_timeout::WriteTimeout,
-};
+use super::{activity::ConnectionActivity, upstream::InformationalResponses, write_timeout::WriteTimeout};
 use portcullis::limit::MinDataRate;
 
 /// The time after the last response in which data from the client is still read and dropped. If the connection were

@@ -32,7 +32,6 @@ use super::{
     client_stream::ClientStream,
     dispatch::Dispatch,
     frame_budget::FrameBudget,
-    informational::InformationalResponses,
     metrics::{HeadError, Metrics, WorkerMetrics},
     request_id::{self, RequestId},
     resolver::Resolver,
@@ -42,7 +41,7 @@ use super::{
     router::Routes,
     tracked_response::TrackedResponse,
     tunnel::{self, Prefixed, TunnelEnd},
-    upgrade::{AcceptedUpgrade, UpgradedConnection},
+    upstream::{AcceptedUpgrade, InformationalResponses, UpgradedConnection},
 };
 use crate::config::{Config, Limits};
 use drive::{DriveEnd, drive, graceful_shutdown};

@@ -14,10 +14,10 @@ use tower_service::Service;
 use super::{
     backend::Backend,
     client_body::ClientBody,
-    informational::InformationalResponses,
     max_forwards::{self, Next},
     response_body::GatewayBody,
     router::{Route, Routes},
+    upstream::InformationalResponses,
 };
 use portcullis::{Admission, Denial, problem::ResponseForm, tower::RequestBody};
 

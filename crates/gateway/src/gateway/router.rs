@@ -19,8 +19,7 @@ use super::{
     rewrite::Rewrite,
     route_policies::{CallerPolicies, route_policies},
     route_response::RouteResponse,
-    upgrade::UpgradeRules,
-    upstream::Upstream,
+    upstream::{UpgradeRules, Upstream},
 };
 use crate::config::{self, Config, HeaderConditions, PathMatch, QueryConditions};
 use portcullis::{

@@ -11,6 +11,7 @@ mod health_check;
 mod hop_headers;
 mod http1_connection;
 mod http2_connection;
+mod informational;
 mod load_limit;
 mod picker;
 mod pool;
@@ -22,12 +23,13 @@ mod stream;
 mod targets;
 mod tls;
 mod transport;
+mod upgrade;
 
 pub(super) use framing::plain_number;
-pub(super) use hop_headers::strip_response as strip_response_headers;
-pub(super) use http1_connection::UpgradedStream;
+pub(super) use informational::InformationalResponses;
 pub(super) use pool::reap_idle;
 pub(super) use response_body::UpstreamBody;
+pub(super) use upgrade::{AcceptedUpgrade, UpgradeRules, UpgradedConnection};
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,10 +40,7 @@ use hyper::body::Incoming;
 use smallvec::SmallVec;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{
-    client_addr::ClientAddr, client_body::ClientBody, informational::InformationalResponses,
-    resolver::Resolver, rewrite::Rewrite, upgrade::RequestedUpgrade,
-};
+use super::{client_addr::ClientAddr, client_body::ClientBody, resolver::Resolver, rewrite::Rewrite};
 use crate::config::{self, Balance, Config, HashKey};
 use connector::{Connector, HttpVersions};
 use endpoint::EjectionRules;
@@ -53,6 +52,7 @@ use hop_headers::UnclaimedKeys;
 use pool::{UpstreamConnection, UpstreamPool};
 use portcullis::{Admission, Denial, limit::MinDataRate, problem::ResponseForm, tower};
 use request_body::RequestBody;
+use upgrade::RequestedUpgrade;
 
 /// An upstream of the configuration.
 pub(super) struct Upstream {

@@ -49,7 +49,7 @@ fn remove(headers: &mut HeaderMap, names: Names) {
 }
 
 /// Removes hop-by-hop headers from a response, including those that `Connection` lists.
-pub(in crate::gateway) fn strip_response(headers: &mut HeaderMap) {
+pub(super) fn strip_response(headers: &mut HeaderMap) {
     let mut gone: Names = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
     if gone.contains(&header::CONNECTION) {
         gone.extend(connection_tokens(headers));

@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::{HeaderMap, Request, StatusCode};
 use hyper::ext::on_informational;
 
-use super::upstream::strip_response_headers;
+use super::hop_headers;
 
 /// The most bytes of informational responses that wait to be written.
 const MAX_BYTES: usize = 16 * 1024;
 
 /// The informational responses that wait to be written to a client.
 #[derive(Debug, Clone, Default)]
-pub(super) struct InformationalResponses(Arc<Mutex<State>>);
+pub(in crate::gateway) struct InformationalResponses(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -30,22 +30,22 @@ impl InformationalResponses {
     }
 
     /// Records that a part of a message is written.
-    pub(super) fn begin_message(&self) {
+    pub(in crate::gateway) fn begin_message(&self) {
         self.state().in_message = true;
     }
 
     /// Records that everything that was written was also flushed.
-    pub(super) fn flushed(&self) {
+    pub(in crate::gateway) fn flushed(&self) {
         self.state().in_message = false;
     }
 
     /// Takes the bytes that wait to be written.
-    pub(super) fn take(&self) -> Vec<u8> {
+    pub(in crate::gateway) fn take(&self) -> Vec<u8> {
         std::mem::take(&mut self.state().waiting)
     }
 
     /// Passes on the informational responses to a request.
-    pub(super) fn observe<B>(&self, request: &mut Request<B>) {
+    pub(in crate::gateway) fn observe<B>(&self, request: &mut Request<B>) {
         let this = self.clone();
         on_informational(request, move |response| this.push(response.status(), response.headers()));
     }
@@ -64,7 +64,7 @@ impl InformationalResponses {
 }
 
 fn encode(status: StatusCode, mut headers: HeaderMap) -> Vec<u8> {
-    strip_response_headers(&mut headers);
+    hop_headers::strip_response(&mut headers);
     // There is no content (RFC 9110, section 15.2).
     headers.remove(http::header::CONTENT_LENGTH);
     let mut bytes = format!("HTTP/1.1 {status}\r\n").into_bytes();

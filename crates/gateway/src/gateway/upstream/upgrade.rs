@@ -8,13 +8,16 @@ use std::{
 use http::{HeaderMap, HeaderValue, Request, Version, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{tunnel::TunnelLimits, upstream::UpgradedStream};
-use crate::config::{self, DisallowedUpgrades};
+use super::http1_connection::UpgradedStream;
+use crate::{
+    config::{self, DisallowedUpgrades},
+    gateway::tunnel::TunnelLimits,
+};
 use portcullis::Denial;
 
 /// The upgrades that a route allows.
 #[derive(Debug)]
-pub(super) struct UpgradeRules {
+pub(in crate::gateway) struct UpgradeRules {
     protocols: Vec<String>,
     permits: Arc<Semaphore>,
     max_age: Duration,
@@ -22,7 +25,10 @@ pub(super) struct UpgradeRules {
 }
 
 impl UpgradeRules {
-    pub(super) fn new(upgrades: Option<&config::Upgrades>, disallowed: DisallowedUpgrades) -> Self {
+    pub(in crate::gateway) fn new(
+        upgrades: Option<&config::Upgrades>,
+        disallowed: DisallowedUpgrades,
+    ) -> Self {
         let most = upgrades.map_or(0, |upgrades| upgrades.connections.get() as usize);
         Self {
             protocols: upgrades.map(|upgrades| upgrades.protocols.clone()).unwrap_or_default(),
@@ -37,7 +43,7 @@ impl UpgradeRules {
     /// # Errors
     /// Returns 501 if the upgrade is not allowed and such requests are denied, and 503 if there are too many upgraded
     /// connections.
-    pub(super) fn decide<B>(&self, request: &mut Request<B>) -> Result<(), Denial> {
+    pub(in crate::gateway) fn decide<B>(&self, request: &mut Request<B>) -> Result<(), Denial> {
         let Some(protocol) = requested(request.version(), request.headers()) else { return Ok(()) };
         let is_requested = |name: &&String| protocol.as_bytes().eq_ignore_ascii_case(name.as_bytes());
         let Some(name) = self.protocols.iter().find(is_requested) else {
@@ -74,15 +80,15 @@ fn requested(version: Version, headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// An upgrade that a request asks for and that the route allows.
 #[derive(Debug, Clone)]
-pub(super) struct RequestedUpgrade {
-    pub(super) protocol: HeaderValue,
+pub(in crate::gateway) struct RequestedUpgrade {
+    pub(in crate::gateway) protocol: HeaderValue,
     permit: Arc<OwnedSemaphorePermit>,
     max_age: Duration,
 }
 
 impl RequestedUpgrade {
     /// Combines the upgrade with the upstream's side of the connection.
-    pub(super) fn accepted(self, stream: UpgradedStream, idle: Duration) -> AcceptedUpgrade {
+    pub(in crate::gateway) fn accepted(self, stream: UpgradedStream, idle: Duration) -> AcceptedUpgrade {
         let limits = TunnelLimits { idle, age: self.max_age };
         let connection = UpgradedConnection { stream, limits, protocol: self.protocol, _permit: self.permit };
         AcceptedUpgrade(Arc::new(Mutex::new(Some(connection))))
@@ -91,20 +97,20 @@ impl RequestedUpgrade {
 
 /// An upgrade that the upstream has accepted, on its way to the client's connection in the extensions of the response.
 #[derive(Clone)]
-pub(super) struct AcceptedUpgrade(Arc<Mutex<Option<UpgradedConnection>>>);
+pub(in crate::gateway) struct AcceptedUpgrade(Arc<Mutex<Option<UpgradedConnection>>>);
 
 impl AcceptedUpgrade {
     /// Takes the upstream's side of the connection.
-    pub(super) fn take(&self) -> Option<UpgradedConnection> {
+    pub(in crate::gateway) fn take(&self) -> Option<UpgradedConnection> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 /// The upstream's side of an upgraded connection.
-pub(super) struct UpgradedConnection {
-    pub(super) stream: UpgradedStream,
-    pub(super) limits: TunnelLimits,
-    pub(super) protocol: HeaderValue,
+pub(in crate::gateway) struct UpgradedConnection {
+    pub(in crate::gateway) stream: UpgradedStream,
+    pub(in crate::gateway) limits: TunnelLimits,
+    pub(in crate::gateway) protocol: HeaderValue,
     /// Counts the connection.
     _permit: Arc<OwnedSemaphorePermit>,
 }
