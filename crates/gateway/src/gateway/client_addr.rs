@@ -2,7 +2,7 @@
 
 mod trusted_proxies;
 
-pub(super) use trusted_proxies::TrustedProxies;
+pub(super) use trusted_proxies::{TrustedProxies, canonical};
 
 use std::net::IpAddr;
 

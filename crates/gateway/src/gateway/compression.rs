@@ -76,7 +76,7 @@ impl Compression {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(algorithm.coding()));
         weaken_etag(headers);
         if request.is_head {
-            return response;
+            return response.map(|_| GatewayBody::empty());
         }
         let (head, body) = response.into_parts();
         Response::from_parts(head, GatewayBody::Compressed(Box::pin(encode(algorithm, body).await)))
@@ -94,7 +94,9 @@ impl Compression {
             ]
             .contains(&status);
         let length = headers.get(header::CONTENT_LENGTH).and_then(plain_number);
-        let size = length.or_else(|| response.body().size_hint().exact().filter(|_| !request.is_head));
+        // A response of the upstream to HEAD has no body, but one of the gateway still has it here.
+        let has_body = !request.is_head || matches!(response.body(), GatewayBody::Local(_));
+        let size = length.or_else(|| response.body().size_hint().exact().filter(|_| has_body));
         has_content
             && size.is_none_or(|size| size >= self.min_bytes)
             && self.includes_type(headers)

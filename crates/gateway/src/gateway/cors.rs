@@ -30,7 +30,6 @@ pub(super) struct Cors {
     origins: Vec<AllowedOrigin>,
     credentials: bool,
     methods: Vec<Method>,
-    allow_methods: HeaderValue,
     allow_headers: Option<HeaderValue>,
     expose_headers: Option<HeaderValue>,
     max_age: Option<HeaderValue>,
@@ -61,11 +60,9 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderVal
 impl Cors {
     pub(super) fn new(settings: &config::Cors, route: &config::Route) -> Self {
         let methods = headers::methods(settings, route);
-        let names: Vec<_> = methods.iter().map(Method::as_str).collect();
         Self {
             origins: settings.origins.clone(),
             credentials: settings.credentials,
-            allow_methods: headers::list(&names).unwrap_or_else(|| HeaderValue::from_static("GET, HEAD")),
             methods,
             allow_headers: headers::allowed(&settings.headers, route),
             expose_headers: headers::exposed(&settings.expose_headers, route),
@@ -80,9 +77,12 @@ impl Cors {
         *response.status_mut() = StatusCode::NO_CONTENT;
         let headers = response.headers_mut();
         headers.insert(header::VARY, PREFLIGHT_VARY.clone());
+        // Only the requested method: browsers remember the others, too, but another route of the path may serve them.
         let method = requested_method(request).filter(|method| self.methods.contains(method));
-        if method.is_some() && self.allow_origin(origin(request), headers) {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, self.allow_methods.clone());
+        if let Some(method) = method.and_then(|method| HeaderValue::from_str(method.as_str()).ok())
+            && self.allow_origin(origin(request), headers)
+        {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, method);
             for (name, value) in [
                 (header::ACCESS_CONTROL_ALLOW_HEADERS, &self.allow_headers),
                 (header::ACCESS_CONTROL_MAX_AGE, &self.max_age),

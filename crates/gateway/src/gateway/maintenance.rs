@@ -2,8 +2,18 @@
 
 use jiff::Timestamp;
 
+use super::client_addr::canonical;
 use crate::config;
 use portcullis::{Denial, Head};
+
+/// Returns the maintenance of a route, with networks in the form in which addresses are compared.
+pub(super) fn new(settings: &config::Maintenance) -> config::Maintenance {
+    let mut maintenance = settings.clone();
+    for network in &mut maintenance.exempt_addresses {
+        *network = canonical(*network);
+    }
+    maintenance
+}
 
 /// Denies requests of a route under maintenance.
 ///
@@ -42,7 +52,7 @@ mod tests {
     use portcullis::clock::Moment;
 
     fn denial(settings: &str, now: &str, peer: &str) -> Option<(u16, Option<u64>)> {
-        let maintenance: config::Maintenance = toml::from_str(settings).unwrap();
+        let maintenance = new(&toml::from_str(settings).unwrap());
         let request = http::Request::get("/").body(()).unwrap();
         let now = Moment { ticks: 0, time: now.parse().unwrap() };
         let head = Head::from_request(&request, peer.parse().ok(), false, now);
@@ -68,7 +78,7 @@ mod tests {
 
     #[test]
     fn exempt_addresses_are_served() {
-        let settings = "exempt_addresses = [\"10.0.0.0/8\", \"2001:db8::/32\"]";
+        let settings = "exempt_addresses = [\"::ffff:10.0.0.0/104\", \"2001:db8::/32\"]";
         for (peer, served) in
             [("10.1.2.3", true), ("2001:db8::1", true), ("11.1.2.3", false), ("unknown", false)]
         {

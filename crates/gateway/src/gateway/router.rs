@@ -146,7 +146,12 @@ impl Routes {
                 conditions: route.has_conditions().then(|| Box::new(conditions)),
                 methods: route.methods.clone(),
                 relaxed: route.relax_path_rules.rules(),
-                maintenance: route.maintenance.as_ref().and_then(config::Toggle::get).cloned().map(Box::new),
+                maintenance: route
+                    .maintenance
+                    .as_ref()
+                    .and_then(config::Toggle::get)
+                    .map(maintenance::new)
+                    .map(Box::new),
                 policies: route_policies(route, config, &caller_policies),
                 surface: route.surface,
                 backend,
@@ -243,9 +248,11 @@ impl Routes {
     pub(super) fn cors_response(&self, uri: &Uri, host: Option<&HeaderValue>) -> Option<&RouteResponse> {
         let normalized = normalize_path::normalize(uri.path()).ok()?;
         let host = host_index::host_in(uri, host);
-        self.hosts.find_map(host, &normalized.comparable(), |candidates| {
-            self.all[candidates].iter().find(|route| route.cors().is_some())?.response.as_deref()
-        })
+        let first = |candidates: Range<usize>| {
+            let mut routes = self.all[candidates].iter();
+            Some(routes.find(|route| route.cors().is_some()).and_then(|route| route.response.as_deref()))
+        };
+        self.hosts.find_map(host, &normalized.comparable(), first).flatten()
     }
 
     /// Returns the response to a preflight request, if the admission found that the request is one.
@@ -271,7 +278,8 @@ impl Routes {
         match found {
             Some(Ok(at)) => Some(at).filter(has_cors),
             None | Some(Err(Denial::MethodNotAllowed { .. })) => {
-                self.hosts.find_map(host(head), path, |mut candidates| candidates.find(has_cors))
+                let first = |candidates| Some(self.matching(head, candidates)?.1.find(has_cors));
+                self.hosts.find_map(host(head), path, first).flatten()
             }
             Some(Err(_)) => None,
         }

@@ -11,6 +11,11 @@ pub(super) fn check(config: &Config, report: &mut Report) {
                 let place: [Step<'_>; 4] = ["routes".into(), at.into(), "cors".into(), setting.into()];
                 report.error(&place, why);
             };
+            if !route.headers.is_empty() {
+                let why = "preflight requests have none of these headers, so a route with conditions on headers cannot \
+                           answer them; use conditions on the query or another path";
+                error("origins", why.into());
+            }
             origins(cors, &mut error);
             lists(cors, &mut error);
             methods(route, cors, &mut error);

@@ -59,7 +59,7 @@ impl TrustedProxies {
 
 /// Returns the canonical form of a network: IPv4 for an IPv4-mapped IPv6 network, because addresses are compared in
 /// that form.
-fn canonical(network: IpNet) -> IpNet {
+pub(in crate::gateway) fn canonical(network: IpNet) -> IpNet {
     let IpNet::V6(mapped) = network else { return network };
     let (address, prefix) = (mapped.network().to_ipv4_mapped(), mapped.prefix_len().checked_sub(96));
     let of_v4 = address.zip(prefix).and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok());

@@ -1,6 +1,8 @@
 //! Checks for routes that leave a guarded path open: requests whose path a route with authentication protects must not
 //! reach an upstream through another route that needs no credential.
 
+use toml::Spanned;
+
 use super::{RouteCheck, request::SampleRequest};
 use crate::config::{Config, PathMatch, Route};
 
@@ -26,6 +28,20 @@ impl RouteCheck<'_> {
             let is_open = !other.is_guarded() && other.upstream.is_some() && !other.unguarded;
             if !is_open || at == self.at {
                 continue;
+            }
+            let same_upstream = route.upstream.as_ref().map(Spanned::get_ref)
+                == other.upstream.as_ref().map(Spanned::get_ref);
+            if same_upstream
+                && route.host.is_some()
+                && other.host.is_none()
+                && other.path.contains(&route.path)
+            {
+                let why = format!(
+                    "clients that send another host reach the same upstream without a credential: {} matches them; if \
+                     they may, add unguarded = true to that route",
+                    self.called(config, at)
+                );
+                self.warning(&["host"], why);
             }
             for (kind, path) in paths(route, other) {
                 let requests = SampleRequest::for_both(route, other, &path);
@@ -75,8 +91,9 @@ fn paths(route: &Route, other: &Route) -> Vec<(Path, String)> {
     if other.path.contains(&route.path) && !same_match {
         paths.push((Path::Guarded, example.clone()));
     }
-    if !matches!(route.path, PathMatch::Prefix(_)) && !example.ends_with('/') {
-        paths.push((Path::Slash, format!("{example}/")));
+    if !matches!(route.path, PathMatch::Prefix(_)) && example != "/" {
+        let twin = example.strip_suffix('/').map_or_else(|| format!("{example}/"), str::to_owned);
+        paths.push((Path::Slash, twin));
     }
     let is_pattern = |path: &PathMatch| matches!(path, PathMatch::Pattern(_));
     let comparable = other.path.contains(&route.path) || route.path.contains(&other.path);

@@ -2,7 +2,7 @@
 
 use http::header;
 
-use super::RouteCheck;
+use super::{RouteCheck, rewrite::OBSERVED};
 use crate::config::{Config, Route};
 
 impl RouteCheck<'_> {
@@ -13,6 +13,11 @@ impl RouteCheck<'_> {
             let own = [Some(&server.caller_id_header), server.media_type_header.as_ref()];
             if *name == header::HOST {
                 self.error(&["headers"], "a condition on the host is written as host = \"api.example.com\"");
+            } else if OBSERVED.contains(&name.as_str()) {
+                let why = format!(
+                    "{name} is what any client sends; the gateway sets its own value for the upstream"
+                );
+                self.error(&["headers"], why);
             } else if own.into_iter().flatten().any(|field| field.name() == name) {
                 let why = format!(
                     "{name} is set by the gateway after it has found the route; a copy of the client proves nothing"

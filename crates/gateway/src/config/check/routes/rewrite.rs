@@ -26,7 +26,7 @@ const FRAMING: [&str; 13] = [
 ];
 
 /// Headers of requests that the gateway sets to the values that it has observed.
-const OBSERVED: [&str; 4] =
+pub(super) const OBSERVED: [&str; 4] =
     ["x-forwarded-for", "x-forwarded-host", "x-forwarded-prefix", "x-forwarded-proto"];
 
 /// The settings that change a path, in a rewrite or a redirect.
