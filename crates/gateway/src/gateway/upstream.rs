@@ -36,7 +36,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version, header, request};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use smallvec::SmallVec;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -151,6 +151,8 @@ impl Upstream {
         let upgrade = upgrade.then(|| head.extensions.remove::<RequestedUpgrade>()).flatten();
         let informational =
             self.informational.then(|| head.extensions.remove::<InformationalResponses>()).flatten();
+        // The content of a request ends before the other protocol begins; then it is simpler to have none.
+        let upgrade = upgrade.filter(|_| body.is_end_stream());
         head.extensions.clear();
         let trailers = self.uses_http2 && request_head::accepts_trailers(&head.headers);
         let key = self.hash_key.as_ref().and_then(|key| hash_key(key, &head, &admission, &origin));

@@ -1,6 +1,7 @@
 //! The endpoints of an upstream, which change when names resolve to other addresses.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
@@ -117,6 +118,16 @@ fn endpoints_of(
     since: Option<Monotonic>,
 ) -> Vec<Arc<Endpoint>> {
     let first = addresses.iter().map(|one| one.priority).min().unwrap_or_default();
+    // SRV records may name an address twice. The lowest priority counts.
+    let mut lowest = HashMap::new();
+    for one in addresses {
+        let priority = lowest.entry(&one.address).or_insert(one.priority);
+        *priority = one.priority.min(*priority);
+    }
+    let addresses = addresses.iter().filter(|one| {
+        let is_lowest = lowest.get(&one.address) == Some(&one.priority);
+        is_lowest && lowest.remove(&one.address).is_some()
+    });
     let endpoint = |one: &TargetAddress| {
         let is_fallback = one.priority > first;
         let weight = target.weight.saturating_mul(one.weight.max(1));
@@ -131,7 +142,7 @@ fn endpoints_of(
             Arc::new(Endpoint::new(one.address.clone(), &target, Health::new(since)))
         })
     };
-    addresses.iter().map(endpoint).collect()
+    addresses.map(endpoint).collect()
 }
 
 #[cfg(test)]
@@ -185,6 +196,17 @@ pub(super) mod tests {
             let found: Vec<_> = set.endpoints.iter().map(|endpoint| endpoint.is_fallback).collect();
             assert_eq!(found, fallbacks);
         }
+    }
+
+    #[test]
+    fn address_that_is_named_twice_is_one_endpoint() {
+        let socket = address("127.0.0.1").address;
+        let named = |priority| TargetAddress { address: socket.clone(), weight: 1, priority };
+        let addresses = vec![named(4), address("127.0.0.2"), named(2), named(2)];
+        let (_, set) = Endpoints::new(vec![(target(0, 1), addresses)], false).current();
+        let found: Vec<_> =
+            set.endpoints.iter().map(|one| (one.address.to_string(), one.is_fallback)).collect();
+        assert_eq!(found, [("127.0.0.2:80".to_owned(), false), ("127.0.0.1:80".to_owned(), true)]);
     }
 
     #[tokio::test]

@@ -58,17 +58,24 @@ pub(super) struct Failure<'a> {
 /// The reason that there is no connection.
 enum Unconnected {
     Failed(ConnectError),
+    /// Another request has not opened the connection in time. The failure is counted there.
+    Waited,
     Overloaded(Overload),
 }
 
 /// The `Retry-After` of a 503 because of the load or the health of the upstream, in seconds.
 const RETRY_AFTER: u64 = 1;
 
+/// The maximum number of fallback addresses that are tried in addition to the retries.
+const MAX_FALLBACKS: u8 = 2;
+
 /// The endpoints that failed to serve a request.
 #[derive(Default)]
 struct Failures {
     endpoints: SmallVec<[Arc<Endpoint>; 2]>,
     retries: u8,
+    /// The number of fallback addresses, which do not count as retries.
+    fallbacks: u8,
 }
 
 impl Upstream {
@@ -99,7 +106,7 @@ impl Upstream {
                     Ok(connection) => (connection, false),
                     Err(error) => {
                         let denial = self.unconnected(&endpoint, error)?;
-                        if self.may_try_another(&mut failures, &endpoint) {
+                        if self.may_try_another(&mut failures, &endpoint, true) {
                             continue;
                         }
                         return Err(denial);
@@ -107,11 +114,19 @@ impl Upstream {
                 },
             };
             let progress = outgoing.progress;
-            let failure = match self.send(&mut connection, outgoing).await? {
-                Ok(response) => return Ok(Received { connection, response }),
-                Err(failure) => failure,
+            let sent = self.send(&mut connection, outgoing).await;
+            let endpoint = connection.endpoint();
+            let failure = match sent {
+                Ok(Ok(response)) => return Ok(Received { connection, response }),
+                Ok(Err(failure)) => failure,
+                Err(denial) => {
+                    if matches!(denial, Denial::GatewayTimeout { .. }) {
+                        self.failed(endpoint, &"response timed out");
+                    }
+                    return Err(denial);
+                }
             };
-            let endpoint = connection.endpoint().clone();
+            let endpoint = endpoint.clone();
             drop(connection);
             let Some(again) = failure.again else {
                 return Err(self.exchange_failed(&endpoint, &failure.error, progress));
@@ -124,14 +139,14 @@ impl Upstream {
                 continue;
             }
             let denial = self.exchange_failed(&endpoint, &failure.error, progress);
-            if !self.may_try_another(&mut failures, &endpoint) {
+            if !self.may_try_another(&mut failures, &endpoint, false) {
                 return Err(denial);
             }
         }
     }
 
-    /// Decides whether a request may be sent to another endpoint after one has failed.
-    fn may_try_another(&self, failures: &mut Failures, endpoint: &Arc<Endpoint>) -> bool {
+    /// Decides whether a request may be sent to another endpoint after one has failed, or could not be connected to.
+    fn may_try_another(&self, failures: &mut Failures, endpoint: &Arc<Endpoint>, connecting: bool) -> bool {
         failures.endpoints.push(endpoint.clone());
         let (_, set) = self.pool.endpoints.current();
         let is_tried = |one: &Arc<Endpoint>| failures.endpoints.iter().any(|tried| Arc::ptr_eq(tried, one));
@@ -139,8 +154,14 @@ impl Upstream {
         if others.peek().is_none() {
             return false;
         }
-        // Other addresses of the same name are a part of connecting to it.
-        if others.any(|one| one.is_fallback && one.target == endpoint.target) {
+        // A fallback address of the same name is a part of connecting to it.
+        let mut of_target = others.filter(|one| one.target == endpoint.target).peekable();
+        if connecting
+            && failures.fallbacks < MAX_FALLBACKS
+            && of_target.peek().is_some()
+            && of_target.all(|one| one.is_fallback)
+        {
+            failures.fallbacks += 1;
             return true;
         }
         if failures.retries >= self.retries {
@@ -167,7 +188,12 @@ impl Upstream {
                 Opening::Wait(mut opened) => {
                     // An error means that the other request is done: its sender is dropped.
                     let Err(_) = tokio::time::timeout_at(deadline, opened.changed()).await else { continue };
-                    return Err(Unconnected::Failed(ConnectError::Timeout));
+                    let is_limit = self.pool.load.is_contended();
+                    return Err(if is_limit {
+                        Unconnected::Overloaded(Overload::Connections)
+                    } else {
+                        Unconnected::Waited
+                    });
                 }
                 Opening::Lead(_done) => return self.open(endpoint, http).await,
             }
@@ -222,6 +248,7 @@ impl Upstream {
     ) -> Result<Result<Response<Incoming>, Failure<'a>>, Denial> {
         let Outgoing { head, body, trailers, http, host_of_target, progress } = outgoing;
         let method = head.method.clone();
+        connection.exchange.begin();
         let answer = connection.sender.try_send_request(Request::from_parts(head, body));
         tokio::pin!(answer);
         let mut wait = ResponseWait::new(self, progress, &mut connection.response_timeout);
@@ -252,7 +279,8 @@ impl Upstream {
         outgoing: Outgoing<'a>,
     ) -> Result<Result<Response<Incoming>, Failure<'a>>, Denial> {
         let Outgoing { head, body, trailers, http, host_of_target, progress } = outgoing;
-        let copy = (progress.is_none() && head.method.is_idempotent()).then(|| request_head::copy(&head));
+        let is_idempotent = head.method.is_idempotent();
+        let copy = progress.is_none().then(|| request_head::copy(&head));
         let scheme = stream.endpoint.protocol.scheme();
         let Some(head) = request_head::to_http2(head, &scheme, trailers) else {
             return Err(Denial::bad_request("The host of the request is not valid."));
@@ -272,9 +300,12 @@ impl Upstream {
             }
             let unsent = error.take_message().map(|request| {
                 let (head, body) = request.into_parts();
-                (request_head::to_http1(head), body)
+                let mut head = request_head::to_http1(head);
+                request_head::frame(&mut head, &body);
+                (head, body)
             });
-            let again = unsent.or_else(|| Some((copy?, RequestBody::empty())));
+            let may_repeat = is_idempotent || is_unprocessed(error.error());
+            let again = unsent.or_else(|| Some((copy.filter(|_| may_repeat)?, RequestBody::empty())));
             let again =
                 again.map(|(head, body)| Outgoing { head, body, trailers, http, host_of_target, progress });
             Failure { again, error: error.into_error() }
@@ -286,6 +317,16 @@ impl Upstream {
 fn closes_connection(error: &hyper::Error) -> bool {
     let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
     cause.is_none_or(|cause| cause.is_go_away() || cause.is_io())
+}
+
+/// Returns `true` if the server states that it has not processed a request (RFC 9113, section 8.7), such as when it ends
+/// a connection gracefully.
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| {
+        cause.reason() == Some(h2::Reason::REFUSED_STREAM)
+            || cause.is_go_away() && cause.is_remote() && cause.reason() == Some(h2::Reason::NO_ERROR)
+    })
 }
 
 /// The wait for the head of a response: until the request is sent, and then for up to the read timeout.
@@ -346,6 +387,10 @@ impl Upstream {
     fn unconnected(&self, endpoint: &Endpoint, error: Unconnected) -> Result<Denial, Denial> {
         match error {
             Unconnected::Overloaded(overload) => Err(self.overloaded(overload)),
+            Unconnected::Waited => {
+                let inside = format!("upstream {} ({endpoint}): {}", self.name, ConnectError::Timeout);
+                Ok(Denial::GatewayTimeout { inside: inside.into() })
+            }
             Unconnected::Failed(error) => {
                 self.failed(endpoint, &error);
                 let inside = format!("upstream {} ({endpoint}): {error}", self.name).into();
@@ -365,7 +410,14 @@ impl Upstream {
         error: &hyper::Error,
         progress: Option<&Progress>,
     ) -> Denial {
-        progress.and_then(Progress::fault).unwrap_or_else(|| self.invalid_response(endpoint, error))
+        if let Some(fault) = progress.and_then(Progress::fault) {
+            return fault;
+        }
+        if is_unprocessed(error) {
+            let inside = format!("upstream {} ({endpoint}): {}", self.name, WithCauses(error));
+            return Denial::BadGateway { inside: inside.into() };
+        }
+        self.invalid_response(endpoint, error)
     }
 
     /// Returns the denial for a response that cannot be forwarded.
@@ -377,9 +429,7 @@ impl Upstream {
     }
 
     fn response_timed_out(&self, endpoint: &Endpoint) -> Denial {
-        let reason = "response timed out";
-        self.failed(endpoint, &reason);
-        let inside = format!("upstream {} ({endpoint}): {reason}", self.name);
+        let inside = format!("upstream {} ({endpoint}): response timed out", self.name);
         Denial::GatewayTimeout { inside: inside.into() }
     }
 

@@ -77,7 +77,10 @@ impl Picker {
         if selection.algorithm == Algorithm::Hash
             && let (Some(ring), Some(key)) = (&set.ring, selection.key)
         {
-            return ring.find(key, is_eligible);
+            // Endpoints with the same address share a place on the ring. The others are found below.
+            if let Some(found) = ring.find(key, is_eligible) {
+                return Some(found);
+            }
         }
         let count = set.endpoints.len();
         if selection.algorithm == Algorithm::LeastRequests {

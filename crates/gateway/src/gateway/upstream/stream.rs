@@ -29,7 +29,11 @@ pub(in crate::gateway) struct UpstreamStream {
 /// The state of the exchange on a stream, as seen by the stream.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
-    /// Set if anything was read since the last request began.
+    /// Set if requests are recorded.
+    records: AtomicBool,
+    /// Set until something of the request is written. What is recorded then belongs to an earlier request.
+    begins: AtomicBool,
+    /// Set if anything was read since the request began.
     answered: AtomicBool,
     request: Mutex<Recorded>,
 }
@@ -45,12 +49,19 @@ struct Recorded {
 impl UpstreamStream {
     /// Wraps a stream. If `records_first` is set, the first request is recorded, too.
     pub(super) fn new(stream: Transport, records_first: bool) -> (Self, Arc<Exchange>) {
-        let exchange = Arc::new(Exchange { answered: AtomicBool::new(records_first), ..Exchange::default() });
+        let exchange = Arc::new(Exchange { records: AtomicBool::new(records_first), ..Exchange::default() });
         (Self { stream, exchange: exchange.clone() }, exchange)
     }
 }
 
 impl Exchange {
+    /// Begins a request. Only the code that sends a request knows where it begins: a part of its content, written after
+    /// an early response, may look like a head.
+    pub(super) fn begin(&self) {
+        self.answered.store(false, Ordering::Relaxed);
+        self.begins.store(self.records.swap(true, Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     fn wrote(&self, bytes: &[u8], written: &Poll<io::Result<usize>>) {
         let (whole, sent) = match written {
             Poll::Pending => return,
@@ -58,8 +69,7 @@ impl Exchange {
             Poll::Ready(Err(_)) => (true, false),
         };
         let mut request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.answered.load(Ordering::Relaxed) {
-            self.answered.store(false, Ordering::Relaxed);
+        if self.begins.swap(false, Ordering::Relaxed) {
             request.head.clear();
             request.sent = false;
             if whole && bytes.ends_with(b"\r\n\r\n") {
@@ -75,7 +85,7 @@ impl Exchange {
     /// Returns the request in flight if no response was read and the request may be sent again: its method is
     /// idempotent, or none of it was sent.
     pub(super) fn repeatable(&self, method: &Method) -> Option<Request<()>> {
-        if self.answered.load(Ordering::Relaxed) {
+        if self.answered.load(Ordering::Relaxed) || self.begins.load(Ordering::Relaxed) {
             return None;
         }
         let request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
@@ -154,19 +164,26 @@ mod tests {
 
     const GET: &[u8] = b"GET /x?y HTTP/1.1\r\nhost: a\r\nx-other: 1\r\n\r\n";
 
+    fn written(bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    /// Returns the state after a first exchange, at the beginning of the second one.
     fn exchange() -> Exchange {
         let exchange = Exchange::default();
-        exchange.wrote(GET, &Poll::Ready(Ok(GET.len())));
-        assert!(exchange.repeatable(&Method::GET).is_none(), "a fresh connection has no record");
+        exchange.begin();
+        exchange.wrote(GET, &written(GET));
+        assert!(exchange.repeatable(&Method::GET).is_none(), "the first request is not recorded");
         exchange.answered.store(true, Ordering::Relaxed);
+        exchange.begin();
         exchange
     }
 
     #[test]
     fn head_is_read_back_as_written() {
         let exchange = exchange();
-        assert!(exchange.repeatable(&Method::GET).is_none(), "the first request was answered");
-        exchange.wrote(GET, &Poll::Ready(Ok(GET.len())));
+        assert!(exchange.repeatable(&Method::GET).is_none(), "nothing is written");
+        exchange.wrote(GET, &written(GET));
         let request = exchange.repeatable(&Method::GET).unwrap();
         assert_eq!((request.method(), request.uri().to_string().as_str()), (&Method::GET, "/x?y"));
         assert_eq!((&request.headers()["host"], request.headers().len()), (&"a".parse().unwrap(), 2));
@@ -176,11 +193,33 @@ mod tests {
     }
 
     #[test]
+    fn first_request_is_recorded_if_there_are_other_endpoints() {
+        let exchange = Exchange { records: AtomicBool::new(true), ..Exchange::default() };
+        exchange.begin();
+        exchange.wrote(GET, &written(GET));
+        assert!(exchange.repeatable(&Method::GET).is_some());
+    }
+
+    #[test]
     fn request_with_content_is_not_repeatable() {
         let exchange = exchange();
-        exchange.wrote(GET, &Poll::Ready(Ok(GET.len())));
+        exchange.wrote(GET, &written(GET));
         exchange.wrote(b"content", &Poll::Ready(Ok(7)));
         assert!(exchange.repeatable(&Method::PUT).is_none());
+    }
+
+    /// The upstream answers before the client has sent the rest of its content, which looks like a request.
+    #[test]
+    fn content_is_never_repeated_as_a_request() {
+        const PUT: &[u8] = b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 41\r\n\r\n";
+        let exchange = exchange();
+        exchange.wrote(PUT, &written(PUT));
+        exchange.answered.store(true, Ordering::Relaxed);
+        exchange.wrote(GET, &written(GET));
+        assert!(exchange.repeatable(&Method::PUT).is_none());
+        exchange.begin();
+        exchange.wrote(GET, &Poll::Pending);
+        assert!(exchange.repeatable(&Method::GET).is_none(), "the record is that of the request before");
     }
 
     #[test]

@@ -92,10 +92,16 @@ impl Health {
         if now.0 < until {
             return false;
         }
-        if self.is_suspect.swap(false, Ordering::Relaxed) {
+        if self.is_suspect.swap(false, Ordering::AcqRel) {
             self.available_since.store(now.0, Ordering::Relaxed);
         }
-        true
+        // A check or a failure may have come in between.
+        let is_suspect = self.is_failing_checks.load(Ordering::Acquire)
+            || now.0 < self.ejected_until.load(Ordering::Acquire);
+        if is_suspect {
+            self.is_suspect.store(true, Ordering::Release);
+        }
+        !is_suspect
     }
 
     /// Records a success.
