@@ -112,6 +112,8 @@ fn route_that_leaves_a_guarded_path_open_is_rejected() {
 fn route_that_probably_leaves_a_guarded_path_open_is_warned_about() {
     for (guarded, open, path) in [
         ("!path = { exact = \"/admin\" }", "path = \"/\"", "for /admin/"),
+        ("!path = { exact = \"/admin/\" }", "path = \"/\"", "for /admin do"),
+        ("!path = \"/a\"; host = \"a.example\"", "path = \"/a\"", "that send another host"),
         ("!path = { pattern = \"/a/{id}\" }", "path = \"/a\"", "for /a/x/"),
         ("!path = { pattern = \"/{tenant}/admin\" }", "path = \"/api\"", "for /api/admin"),
         ("!path = \"/a/b/c\"", "path = { pattern = \"/a/b/{x}\" }", ""),
@@ -136,7 +138,6 @@ fn open_route_beside_a_guarded_one_is_accepted_where_it_is_meant() {
         &["!path = \"/a\"", "path = \"/a\"; methods = [\"GET\"]"],
         &["!path = \"/a\"; methods = [\"POST\"]", "path = \"/a\"; methods = [\"GET\"]; host = \"a.example\""],
         &["!path = \"/a\"; host = \"a.example\"", "path = \"/a\"; host = \"b.example\""],
-        &["!path = \"/a\"; host = \"a.example\"", "path = \"/a\""],
         &["!path = \"/a\"; headers = { x-a = true }", "!path = \"/a\"", "path = \"/\""],
         &["!path = \"/a\"", "path = \"/\"; host = \"a.example\"", "!path = \"/a\"; host = \"a.example\""],
         &["!path = { exact = \"/admin\" }", "path = \"/\"", "!path = \"/admin\""],
@@ -150,6 +151,12 @@ fn condition_that_proves_nothing_is_rejected() {
     for (route, place, why) in [
         ("path = \"/\"; headers = { host = \"a\" }", "8:11", "written as host"),
         ("path = \"/\"; headers = { X-Caller-Id = \"a\" }", "8:11", "set by the gateway"),
+        ("path = \"/\"; headers = { X-Forwarded-Proto = \"https\" }", "8:11", "what any client sends"),
+        (
+            "path = \"/\"; headers = { x-a = true }; cors = { origins = [\"*\"] }",
+            "9:",
+            "preflight requests have none of these headers",
+        ),
         ("path = \"/\"; headers = { x-a = false }", "8:19", "a condition cannot be false"),
         ("path = \"/\"; headers = { x-a = 1 }", "8:19", "true for any value"),
         ("!path = \"/\"; unguarded = true", "8:13", "has no effect"),
