@@ -27,15 +27,16 @@ impl HostIndex {
         paths.insert(path, at);
     }
 
-    /// Passes the routes of each match to `pick`, the most specific first, until it returns a result.
-    pub(super) fn find_map<R>(
+    /// Passes the routes of each match to `pick`, the most specific first, until it returns a result. `host` returns the
+    /// host of the request. It is called only if a route has a host.
+    pub(super) fn find_map<'h, R>(
         &self,
-        host: Option<&str>,
+        host: impl FnOnce() -> Option<&'h str>,
         path: &str,
         mut pick: impl FnMut(Range<usize>) -> Option<R>,
     ) -> Option<R> {
         let has_hosts = !(self.names.is_empty() && self.wildcards.is_empty());
-        let of_host = host.filter(|_| has_hosts).and_then(|host| {
+        let of_host = has_hosts.then(host).flatten().and_then(|host| {
             // A host name may end with the dot of the root domain.
             let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
             let named = self.names.get(&*host).and_then(|paths| paths.find_map(path, &mut pick));
@@ -100,10 +101,14 @@ mod tests {
             (".example", &[4]),
         ] {
             let mut found = Vec::new();
-            let none = hosts.find_map(Some(host_of(host)), "/", |range| {
-                found.push(range.start);
-                None::<()>
-            });
+            let none = hosts.find_map(
+                || Some(host_of(host)),
+                "/",
+                |range| {
+                    found.push(range.start);
+                    None::<()>
+                },
+            );
             assert_eq!((none, &*found), (None, expected), "{host}");
         }
     }

@@ -247,7 +247,7 @@ impl Routes {
     /// Returns the settings for responses of the first route on a path that has CORS.
     pub(super) fn cors_response(&self, uri: &Uri, host: Option<&HeaderValue>) -> Option<&RouteResponse> {
         let normalized = normalize_path::normalize(uri.path()).ok()?;
-        let host = host_index::host_in(uri, host);
+        let host = || host_index::host_in(uri, host);
         let first = |candidates: Range<usize>| {
             let mut routes = self.all[candidates].iter();
             Some(routes.find(|route| route.cors().is_some()).and_then(|route| route.response.as_deref()))
@@ -279,7 +279,7 @@ impl Routes {
             Some(Ok(at)) => Some(at).filter(has_cors),
             None | Some(Err(Denial::MethodNotAllowed { .. })) => {
                 let first = |candidates| Some(self.matching(head, candidates)?.1.find(has_cors));
-                self.hosts.find_map(host(head), path, first).flatten()
+                self.hosts.find_map(|| host(head), path, first).flatten()
             }
             Some(Err(_)) => None,
         }
@@ -290,7 +290,7 @@ impl Routes {
     pub(super) fn surface(&self, head: &Head<'_>, admission: &Admission) -> Option<config::Surface> {
         let found = admission.matched_route().map(MatchedRoute::index);
         let first = |candidates: Range<usize>| Some(self.matching(head, candidates)?.0);
-        let path = || self.hosts.find_map(host(head), admission.normalized_path(head), first);
+        let path = || self.hosts.find_map(|| host(head), admission.normalized_path(head), first);
         self.all.get(found.or_else(path)?)?.surface
     }
 
@@ -309,17 +309,21 @@ impl Routes {
     /// Returns the route that accepts a request: among the routes of the most specific host and path that have
     /// satisfied conditions, the first one that allows the method.
     fn find(&self, head: &Head<'_>, method: &Method, path: &str, breaks: PathRules) -> Result<usize, Denial> {
-        let found = self.hosts.find_map(host(head), path, |candidates| {
-            let (_, mut matching) = self.matching(head, candidates)?;
-            // TRACE returns the request as the upstream received it, including credentials of the gateway, to any client
-            // (RFC 9110, section 9.3.8). It is never forwarded, whatever its `Max-Forwards`.
-            let allowing = if is_trace(method) {
-                None
-            } else {
-                matching.clone().find(|at| self.all[*at].allows_method(method))
-            };
-            Some(allowing.ok_or_else(|| self.method_not_allowed(&mut matching)))
-        });
+        let found = self.hosts.find_map(
+            || host(head),
+            path,
+            |candidates| {
+                let (_, mut matching) = self.matching(head, candidates)?;
+                // TRACE returns the request as the upstream received it, including credentials of the gateway, to any client
+                // (RFC 9110, section 9.3.8). It is never forwarded, whatever its `Max-Forwards`.
+                let allowing = if is_trace(method) {
+                    None
+                } else {
+                    matching.clone().find(|at| self.all[*at].allows_method(method))
+                };
+                Some(allowing.ok_or_else(|| self.method_not_allowed(&mut matching)))
+            },
+        );
         let at = found.ok_or(Denial::NotFound)??;
         let broken = breaks.difference(self.all[at].relaxed);
         if broken.is_empty() { Ok(at) } else { Err(StrictHttp::violation(broken)) }
