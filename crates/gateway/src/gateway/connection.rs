@@ -225,7 +225,7 @@ impl ConnectionHandler {
             };
             let http1::Parts { io, read_buf, .. } = http.into_parts();
             if let Some(upgraded) = activity.take_upgraded() {
-                let client = Prefixed::new(read_buf, io.into_inner());
+                let client = Prefixed { begin: read_buf, io: io.into_inner() };
                 return self.serve_upgraded(client, upgraded, peer, stopping).await;
             }
             let begun = if matches!(served, Ok(DriveEnd::Idle)) { &*read_buf } else { &[] };
@@ -246,14 +246,15 @@ impl ConnectionHandler {
     /// Serves a connection that was upgraded to another protocol.
     async fn serve_upgraded(
         &self,
-        mut client: impl AsyncRead + AsyncWrite + Unpin,
+        Prefixed { begin, mut io }: Prefixed<impl AsyncRead + AsyncWrite + Unpin>,
         upgraded: UpgradedConnection,
         peer: IpAddr,
         down: watch::Receiver<bool>,
     ) {
         let (start, protocol) = (Instant::now(), upgraded.protocol.clone());
         let open = self.counts.upgraded();
-        let report = tunnel::run(&mut client, upgraded.stream.io, upgraded.limits, down).await;
+        let client = Prefixed { begin, io: &mut io };
+        let report = tunnel::run(client, upgraded.stream.io, upgraded.limits, down).await;
         drop(open);
         tracing::info!(
             %peer,
@@ -265,7 +266,7 @@ impl ConnectionHandler {
             "upgraded connection ended"
         );
         if report.end != TunnelEnd::Broken {
-            let _ = client.shutdown().await;
+            let _ = io.shutdown().await;
         }
     }
 

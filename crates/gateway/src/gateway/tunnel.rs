@@ -1,20 +1,19 @@
 //! Connections that were upgraded to another protocol, such as WebSocket: bytes pass in both directions.
 
 use std::{
-    io,
+    io::{self, Cursor},
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures_util::future::{Either, select};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy, split},
+    io::{
+        AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Chain, ReadBuf, ReadHalf, WriteHalf, copy, split,
+    },
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout},
 };
@@ -66,15 +65,15 @@ pub(super) struct TunnelReport {
 /// Copies bytes between a client and an upstream until one of them closes the connection, or a limit is reached, or the
 /// server shuts down.
 pub(super) async fn run(
-    client: impl AsyncRead + AsyncWrite + Unpin,
-    upstream: impl AsyncRead + AsyncWrite + Unpin,
+    client: Prefixed<impl AsyncRead + AsyncWrite>,
+    upstream: Prefixed<impl AsyncRead + AsyncWrite>,
     limits: TunnelLimits,
     mut down: watch::Receiver<bool>,
 ) -> TunnelReport {
-    let activity = Arc::new(LastActivity::new());
-    let (from_client, from_upstream) = (Arc::default(), Arc::default());
-    let client = Observed { io: client, activity: activity.clone(), read: Arc::clone(&from_client) };
-    let upstream = Observed { io: upstream, activity: activity.clone(), read: Arc::clone(&from_upstream) };
+    let activity = LastActivity::new();
+    let (from_client, from_upstream) = (AtomicU64::new(0), AtomicU64::new(0));
+    let client = client.split(&activity, &from_client);
+    let upstream = upstream.split(&activity, &from_upstream);
     let end = tokio::select! {
         copied = copy_both(client, upstream) => {
             if copied.is_ok() { TunnelEnd::Closed } else { TunnelEnd::Broken }
@@ -84,16 +83,14 @@ pub(super) async fn run(
         // If the sender is dropped, the server has stopped, too.
         _ = down.wait_for(|down| *down) => TunnelEnd::Shutdown,
     };
-    let count = |bytes: Arc<AtomicU64>| bytes.load(Ordering::Relaxed);
-    TunnelReport { end, from_client: count(from_client), from_upstream: count(from_upstream) }
+    TunnelReport { end, from_client: from_client.into_inner(), from_upstream: from_upstream.into_inner() }
 }
 
 /// Copies in both directions until one side closes its direction, and then the rest of the other one.
 async fn copy_both(
-    client: impl AsyncRead + AsyncWrite,
-    upstream: impl AsyncRead + AsyncWrite,
+    (client_reads, client_writes): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
+    (upstream_reads, upstream_writes): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
 ) -> io::Result<()> {
-    let ((client_reads, client_writes), (upstream_reads, upstream_writes)) = (split(client), split(upstream));
     let up = pin!(copy_to_end(client_reads, upstream_writes));
     let down = pin!(copy_to_end(upstream_reads, client_writes));
     match select(up, down).await {
@@ -146,86 +143,48 @@ impl LastActivity {
     }
 }
 
-/// A stream that records when bytes are read, and how many.
-struct Observed<I> {
-    io: I,
-    activity: Arc<LastActivity>,
-    read: Arc<AtomicU64>,
+/// A reader that records when bytes are read, and how many.
+struct Observed<'a, R> {
+    reader: R,
+    activity: &'a LastActivity,
+    bytes: &'a AtomicU64,
 }
 
-impl<I: AsyncRead + Unpin> AsyncRead for Observed<I> {
+impl<R: AsyncRead + Unpin> AsyncRead for Observed<'_, R> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
+        ready!(Pin::new(&mut self.reader).poll_read(cx, buffer))?;
         self.activity.record();
-        self.read.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
+        self.bytes.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
         Poll::Ready(Ok(()))
-    }
-}
-
-impl<I: AsyncWrite + Unpin> AsyncWrite for Observed<I> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 
 /// A stream whose first bytes were already read.
 pub(super) struct Prefixed<I> {
-    begin: Bytes,
-    io: I,
+    pub(super) begin: Bytes,
+    pub(super) io: I,
 }
 
-impl<I> Prefixed<I> {
-    pub(super) fn new(begin: Bytes, io: I) -> Self {
-        Self { begin, io }
-    }
-}
-
-impl<I: AsyncRead + Unpin> AsyncRead for Prefixed<I> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.begin.is_empty() {
-            return Pin::new(&mut self.io).poll_read(cx, buffer);
-        }
-        let len = self.begin.len().min(buffer.remaining());
-        buffer.put_slice(&self.begin[..len]);
-        self.begin.advance(len);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<I: AsyncWrite + Unpin> AsyncWrite for Prefixed<I> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+impl<I: AsyncRead + AsyncWrite> Prefixed<I> {
+    /// Splits the stream into its two directions. What is read is recorded.
+    fn split<'a>(
+        self,
+        activity: &'a LastActivity,
+        bytes: &'a AtomicU64,
+    ) -> (Observed<'a, Chain<Cursor<Bytes>, ReadHalf<I>>>, WriteHalf<I>) {
+        let (reads, writes) = split(self.io);
+        (Observed { reader: Cursor::new(self.begin).chain(reads), activity, bytes }, writes)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::io::{DuplexStream, duplex};
 
     use super::*;
 
@@ -242,7 +201,8 @@ mod tests {
     fn tunnel() -> Ends {
         let ((client, near), (far, upstream)) = (duplex(64), duplex(64));
         let (shutdown, down) = watch::channel(false);
-        let near = Prefixed::new(Bytes::from_static(b"first "), near);
+        let near = Prefixed { begin: Bytes::from_static(b"first "), io: near };
+        let far = Prefixed { begin: Bytes::new(), io: far };
         let report = tokio::spawn(run(near, far, LIMITS, down));
         Ends { client, upstream, shutdown, report }
     }

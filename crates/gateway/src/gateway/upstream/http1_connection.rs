@@ -80,7 +80,7 @@ impl Http1Connection {
         poll_fn(|cx| self.drive(cx)).await;
         let Parts { io, read_buf, .. } = Pin::into_inner(self.connection).into_parts();
         UpgradedStream {
-            io: Prefixed::new(read_buf, io.into_inner()),
+            io: Prefixed { begin: read_buf, io: io.into_inner() },
             _in_flight: self.in_flight,
             _permits: [self.permit, permit],
         }
