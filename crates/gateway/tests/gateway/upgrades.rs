@@ -214,6 +214,18 @@ async fn bytes_beside_the_handshake_are_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn upgrade_request_with_content_is_served_without_the_upgrade() {
+    let service = echo().await;
+    let (_installation, gateway) = gateway(&service, "upgrades = true", "", "", "");
+    let answer = gateway.raw(
+        b"POST /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\n\
+          Content-Length: 5\r\n\r\nhello",
+    );
+    assert!(answer.starts_with("HTTP/1.1 200") && !answer.contains("websocket"), "{answer}");
+    assert!(answer.contains("\"content-length\": \"5\""), "the service has received: {answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn response_that_was_not_asked_for_is_502() {
     for answer in [
         "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n",
