@@ -67,6 +67,9 @@ pub struct InvalidKey;
 pub struct GeneratedKey(Secret);
 
 impl GeneratedKey {
+    /// The length of the shortest key, in bytes. A shorter text is not a key.
+    pub const MIN_LENGTH: usize = 1 + RANDOM + CHECKSUM;
+
     /// Generates a key with 256 bits from the system's random source.
     ///
     /// # Panics

@@ -97,8 +97,12 @@ impl Service<Request<RequestBody<ClientBody>>> for Backend {
             Self::Upstream(upstream, rewrite) => {
                 let (upstream, rewrite) = (upstream.clone(), rewrite.clone());
                 let form = ResponseForm::from_headers(request.method(), request.headers());
+                let forwarded = match upstream.forward(request, form, rewrite.as_deref()) {
+                    Ok(forwarded) => forwarded,
+                    Err(denial) => return Box::pin(ready(Ok(upstream_response(Err(denial), form)))),
+                };
                 Box::pin(async move {
-                    let mut forwarded = upstream.forward(request, rewrite.as_deref()).await;
+                    let mut forwarded = forwarded.await;
                     if let (Some(rewrite), Ok(response)) = (&rewrite, &mut forwarded) {
                         rewrite.apply_to_response(response.headers_mut());
                     }

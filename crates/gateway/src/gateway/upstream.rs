@@ -13,6 +13,7 @@ mod http1_connection;
 mod http2_connection;
 mod informational;
 mod load_limit;
+mod outgoing;
 mod picker;
 mod pool;
 mod request_body;
@@ -35,23 +36,21 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use futures_util::{FutureExt, future::BoxFuture};
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version, header, request};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body, Incoming};
-use smallvec::SmallVec;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{client_addr::ClientAddr, client_body::ClientBody, resolver::Resolver, rewrite::Rewrite};
+use super::{client_body::ClientBody, resolver::Resolver, rewrite::Rewrite};
 use crate::config::{self, Balance, Config, HashKey};
-use connector::{Connector, HttpVersions};
+use connector::Connector;
 use endpoint::EjectionRules;
 use endpoint_set::Endpoints;
-use exchange::{Outgoing, Received};
+use exchange::Received;
 use field_filter::FieldFilter;
 use framing::{InvalidResponse, Reuse};
-use hop_headers::UnclaimedKeys;
 use pool::{UpstreamConnection, UpstreamPool};
-use portcullis::{Admission, Denial, limit::MinDataRate, problem::ResponseForm, tower};
-use request_body::RequestBody;
+use portcullis::{Denial, limit::MinDataRate, problem::ResponseForm, tower};
+use request_body::Progress;
 use upgrade::RequestedUpgrade;
 
 /// An upstream of the configuration.
@@ -131,68 +130,41 @@ impl Upstream {
         follows.into_iter().chain(checks).collect()
     }
 
-    /// Forwards a request.
+    /// Forwards a request whose denial would have this form.
     ///
     /// # Errors
-    /// Returns 502, 503 or 504 if the upstream does not respond, the error of the client's body if there was one, and 400
-    /// if the path cannot be rewritten.
-    pub(super) async fn forward(
+    /// Returns 503 if too many requests are in progress, and 400 if the path cannot be rewritten. The future returns 502,
+    /// 503 or 504 if the upstream does not respond, and the error of the client's body if there was one.
+    pub(super) fn forward(
         self: Arc<Self>,
         request: Request<tower::RequestBody<ClientBody>>,
+        form: ResponseForm,
         rewrite: Option<&Rewrite>,
-    ) -> Result<Response<UpstreamBody>, Denial> {
+    ) -> Result<impl Future<Output = Result<Response<UpstreamBody>, Denial>> + use<>, Denial> {
         let permit = self.pool.load.request().map_err(|overload| self.overloaded(overload))?;
-        let (mut head, body) = request.into_parts();
-        let admission = head.extensions.remove::<Admission>().unwrap_or_default();
-        let Some(origin) = head.extensions.remove::<ClientAddr>() else {
-            return Err(Denial::internal("request to forward has no client address"));
-        };
-        let upgrade = head.headers.contains_key(header::UPGRADE);
-        let upgrade = upgrade.then(|| head.extensions.remove::<RequestedUpgrade>()).flatten();
-        let informational =
-            self.informational.then(|| head.extensions.remove::<InformationalResponses>()).flatten();
-        // The content of a request ends before the other protocol begins; then it is simpler to have none.
-        let upgrade = upgrade.filter(|_| body.is_end_stream());
-        head.extensions.clear();
-        let trailers = self.uses_http2 && request_head::accepts_trailers(&head.headers);
-        let key = self.hash_key.as_ref().and_then(|key| hash_key(key, &head, &admission, &origin));
-        // A key that no policy checked is of no use to the upstream.
-        let keys = if admission.identity().is_none() { UnclaimedKeys::Drop } else { UnclaimedKeys::Keep };
-        hop_headers::rewrite_request(&mut head, &origin, &self.filter, keys);
-        // HTTP/1.0 requests may omit `Host`. The request is forwarded as HTTP/1.1, which requires it.
-        if !head.headers.contains_key(header::HOST) {
-            head.headers.insert(header::HOST, self.authority.clone());
-        }
-        admission.set_caller_header(&mut head.headers, &self.caller_id_header);
-        if let Some(field) = &self.media_type_header {
-            admission.set_media_type_headers(&mut head.headers, field);
-        }
-        if let Some(rewrite) = rewrite {
-            rewrite.apply(&mut head)?;
-        }
-        request_head::frame(&mut head, &body);
-        if let Some(upgrade) = &upgrade {
-            hop_headers::set_upgrade(&mut head.headers, &upgrade.protocol);
-        }
-        let method = head.method.clone();
-        let pace = if is_grpc(&head) { self.stream_pace() } else { self.pace };
-        let (body, progress) = RequestBody::new(body, admission.body_limit(), pace);
-        if let Some(informational) = informational {
-            let mut request = Request::from_parts(head, ());
-            informational.observe(&mut request);
-            head = request.into_parts().0;
-        }
-        let http = if upgrade.is_some() { HttpVersions::Http1 } else { HttpVersions::All };
-        let host_of_target = rewrite.is_some_and(Rewrite::uses_host_of_target);
-        let outgoing = Outgoing { head, body, trailers, http, host_of_target, progress: progress.as_ref() };
-        let Received { connection, response } = self.exchange(outgoing, key.as_deref()).await?;
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS
-            && let Some(upgrade) = upgrade
-        {
-            return self.upgrade(connection, response, upgrade, permit).await;
-        }
+        let mut outgoing = self.outgoing(request, form, rewrite)?;
+        Ok(async move {
+            let Received { connection, response } = self.exchange(&mut outgoing).await?;
+            match outgoing.upgrade.take() {
+                Some(upgrade) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    self.upgrade(connection, response, upgrade, permit).await
+                }
+                _ => self.respond(connection, response, &outgoing.method, outgoing.progress.take(), permit),
+            }
+        })
+    }
+
+    /// Returns the response to the client.
+    fn respond(
+        self: Arc<Self>,
+        connection: UpstreamConnection,
+        response: Response<Incoming>,
+        method: &Method,
+        progress: Option<Progress>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<Response<UpstreamBody>, Denial> {
         let (mut head, body) = response.into_parts();
-        let reuse = framing::check(&method, &mut head)
+        let reuse = framing::check(method, &mut head)
             .map_err(|error| self.invalid_response(connection.endpoint(), &error))?;
         if self.ejection.count_5xx && head.status.is_server_error() {
             self.failed(connection.endpoint(), &head.status);
@@ -202,17 +174,12 @@ impl Upstream {
         // The version is that of the upstream's connection. The server sets the version that the client uses.
         head.version = Version::default();
         hop_headers::strip_response(&mut head.headers);
-        let timeout = if is_stream(&head.headers) { self.stream_idle_timeout } else { self.read_timeout };
+        // Content of a known length is not a stream of events.
+        let is_stream = body.size_hint().exact().is_none() && is_stream(&head.headers);
+        let timeout = if is_stream { self.stream_idle_timeout } else { self.read_timeout };
         let upstream = (reuse == Reuse::Allowed).then_some(self);
         let body = UpstreamBody::new(body, timeout, connection, progress, upstream, permit);
         Ok(Response::from_parts(head, body))
-    }
-}
-
-impl Upstream {
-    /// Returns the minimum data rate of a gRPC call: a client may keep it open without sending messages.
-    fn stream_pace(&self) -> MinDataRate {
-        MinDataRate { timeout: self.stream_idle_timeout, rate: 1 }
     }
 
     /// Returns the response that upgrades the client's connection to the protocol that the upstream has accepted.
@@ -241,25 +208,6 @@ impl Upstream {
         response.extensions_mut().insert(upgrade.accepted(stream, self.stream_idle_timeout));
         Ok(response)
     }
-}
-
-/// Returns the key of consistent hashing, if the request has one.
-fn hash_key(
-    key: &HashKey,
-    head: &request::Parts,
-    admission: &Admission,
-    origin: &ClientAddr,
-) -> Option<SmallVec<[u8; 40]>> {
-    match key {
-        HashKey::Caller => Some(admission.caller()?.id.to_string().as_bytes().into()),
-        HashKey::Address => Some(origin.peer?.to_string().as_bytes().into()),
-        HashKey::Header(name) => Some(head.headers.get(name.name())?.as_bytes().into()),
-    }
-}
-
-/// Returns `true` if a request is a gRPC call.
-fn is_grpc(head: &request::Parts) -> bool {
-    ResponseForm::from_headers(&head.method, &head.headers) == ResponseForm::Grpc
 }
 
 /// Returns `true` for the media types of streams that may be silent for long: of server-sent events and of gRPC.

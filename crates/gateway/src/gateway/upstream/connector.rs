@@ -71,7 +71,7 @@ type Http2Driver = http2::Connection<TokioIo<Transport>, RequestBody, Connection
 
 /// A new connection.
 pub(super) enum Connection {
-    Http1(Http1Connection),
+    Http1(Box<Http1Connection>),
     Http2(Http2Connection),
 }
 
@@ -128,7 +128,7 @@ impl Connector {
         if http2 {
             self.http2(transport, endpoint.clone(), permit).await.map(Connection::Http2)
         } else {
-            self.http1(transport, endpoint.clone(), permit).await.map(Connection::Http1)
+            self.http1(transport, endpoint.clone(), permit).await.map(Box::new).map(Connection::Http1)
         }
     }
 

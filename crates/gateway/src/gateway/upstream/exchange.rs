@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Request, Response, header, request};
+use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
 use tokio::time::{Instant, timeout};
@@ -21,6 +21,7 @@ use super::{
     http1_connection::Http1Connection,
     http2_connection::Http2Stream,
     load_limit::Overload,
+    outgoing::Outgoing,
     pool::{Opening, Selected, UpstreamConnection},
     request_body::{Progress, RequestBody},
     request_head,
@@ -28,31 +29,10 @@ use super::{
 use crate::gateway::lazy_deadline::LazyDeadline;
 use portcullis::Denial;
 
-/// A request to send.
-pub(super) struct Outgoing<'a> {
-    /// The head for HTTP/1.1.
-    pub(super) head: request::Parts,
-    pub(super) body: RequestBody,
-    /// Set if the client accepts trailers.
-    pub(super) trailers: bool,
-    pub(super) http: HttpVersions,
-    /// Set if `Host` is that of the target.
-    pub(super) host_of_target: bool,
-    /// `None` if the body is empty.
-    pub(super) progress: Option<&'a Progress>,
-}
-
 /// A response, and the connection that its body arrives on.
 pub(super) struct Received {
     pub(super) connection: UpstreamConnection,
     pub(super) response: Response<Incoming>,
-}
-
-/// A request that failed before any part of the response was received.
-pub(super) struct Failure<'a> {
-    /// The request, if it may be sent again.
-    again: Option<Outgoing<'a>>,
-    pub(super) error: hyper::Error,
 }
 
 /// The reason that there is no connection.
@@ -84,17 +64,15 @@ impl Upstream {
     /// If an idle connection turns out to be closed, the request is sent again on a new one. If an endpoint fails, it is
     /// sent to another one, within the budget of retries. Both require that no part of a response was received, and that
     /// nothing was sent or the method is idempotent and there is no content (RFC 9110, section 9.2.2).
-    pub(super) async fn exchange(
-        &self,
-        mut outgoing: Outgoing<'_>,
-        key: Option<&[u8]>,
-    ) -> Result<Received, Denial> {
+    pub(super) async fn exchange(&self, outgoing: &mut Outgoing) -> Result<Received, Denial> {
         let mut failures = Failures::default();
         let mut fresh = None;
         loop {
             let selected = if let Some(endpoint) = fresh.take() {
                 Selected::Endpoint(endpoint)
-            } else if let Some(selected) = self.pool.select(key, &failures.endpoints, outgoing.http) {
+            } else if let Some(selected) =
+                self.pool.select(outgoing.key.as_deref(), &failures.endpoints, outgoing.http)
+            {
                 selected
             } else {
                 self.wait_for_endpoints(&failures).await?;
@@ -102,23 +80,24 @@ impl Upstream {
             };
             let (mut connection, reused) = match selected {
                 Selected::Connection(connection) => (connection, true),
-                Selected::Endpoint(endpoint) => match self.connect(&endpoint, outgoing.http).await {
-                    Ok(connection) => (connection, false),
-                    Err(error) => {
-                        let denial = self.unconnected(&endpoint, error)?;
-                        if self.may_try_another(&mut failures, &endpoint, true) {
-                            continue;
+                Selected::Endpoint(endpoint) => {
+                    match Box::pin(self.connect(&endpoint, outgoing.http)).await {
+                        Ok(connection) => (connection, false),
+                        Err(error) => {
+                            let denial = self.unconnected(&endpoint, error)?;
+                            if self.may_try_another(&mut failures, &endpoint, true) {
+                                continue;
+                            }
+                            return Err(denial);
                         }
-                        return Err(denial);
                     }
-                },
+                }
             };
-            let progress = outgoing.progress;
             let sent = self.send(&mut connection, outgoing).await;
             let endpoint = connection.endpoint();
-            let failure = match sent {
+            let error = match sent {
                 Ok(Ok(response)) => return Ok(Received { connection, response }),
-                Ok(Err(failure)) => failure,
+                Ok(Err(error)) => error,
                 Err(denial) => {
                     if matches!(denial, Denial::GatewayTimeout { .. }) {
                         self.failed(endpoint, &"response timed out");
@@ -128,17 +107,15 @@ impl Upstream {
             };
             let endpoint = endpoint.clone();
             drop(connection);
-            let Some(again) = failure.again else {
-                return Err(self.exchange_failed(&endpoint, &failure.error, progress));
-            };
-            outgoing = again;
+            if outgoing.request.is_none() {
+                return Err(self.exchange_failed(&endpoint, &error, outgoing.progress.as_ref()));
+            }
             if reused {
-                let error = &failure.error;
                 tracing::debug!(upstream = %self.name, %endpoint, %error, "retrying on a new connection");
                 fresh = Some(endpoint);
                 continue;
             }
-            let denial = self.exchange_failed(&endpoint, &failure.error, progress);
+            let denial = self.exchange_failed(&endpoint, &error, outgoing.progress.as_ref());
             if !self.may_try_another(&mut failures, &endpoint, false) {
                 return Err(denial);
             }
@@ -184,7 +161,7 @@ impl Upstream {
         let deadline = Instant::now() + self.connect_timeout;
         while http == HttpVersions::All && endpoint.uses_http2() {
             match self.pool.open_http2(endpoint) {
-                Opening::Open(stream) => return Ok(UpstreamConnection::Http2(stream)),
+                Opening::Open(stream) => return Ok(UpstreamConnection::Http2(Box::new(stream))),
                 Opening::Wait(mut opened) => {
                     // An error means that the other request is done: its sender is dropped.
                     let Err(_) = tokio::time::timeout_at(deadline, opened.changed()).await else { continue };
@@ -211,47 +188,54 @@ impl Upstream {
         let connected = timeout(self.connect_timeout, self.connector.connect(endpoint, permit, http)).await;
         let connection = connected.unwrap_or(Err(ConnectError::Timeout)).map_err(Unconnected::Failed)?;
         match connection {
-            Connection::Http1(connection) => {
+            Connection::Http1(mut connection) => {
                 if http == HttpVersions::All {
                     endpoint.set_uses_http2(false);
                 }
-                Ok(UpstreamConnection::Http1(self.pool.begin(connection)))
+                self.pool.begin(&mut connection);
+                Ok(UpstreamConnection::Http1(connection))
             }
             Connection::Http2(connection) => {
                 endpoint.set_uses_http2(true);
-                Ok(UpstreamConnection::Http2(self.pool.share(connection, endpoint)))
+                Ok(UpstreamConnection::Http2(Box::new(self.pool.share(connection, endpoint))))
             }
         }
     }
 
     /// Sends a request on a connection and waits for the head of the response.
-    pub(super) async fn send<'a>(
+    ///
+    /// # Errors
+    /// The outer error is the denial if the response does not begin in time. After the inner error, the request is back
+    /// in `outgoing` if it may be sent again.
+    pub(super) async fn send(
         &self,
         connection: &mut UpstreamConnection,
-        mut outgoing: Outgoing<'a>,
-    ) -> Result<Result<Response<Incoming>, Failure<'a>>, Denial> {
+        outgoing: &mut Outgoing,
+    ) -> Result<Result<Response<Incoming>, hyper::Error>, Denial> {
+        let Some(mut request) = outgoing.request.take() else {
+            return Err(Denial::internal("the request was already sent"));
+        };
         if outgoing.host_of_target
             && let Ok(host) = HeaderValue::from_str(&connection.endpoint().authority)
         {
-            outgoing.head.headers.insert(header::HOST, host);
+            request.headers_mut().insert(header::HOST, host);
         }
         match connection {
-            UpstreamConnection::Http1(connection) => self.send_http1(connection, outgoing).await,
-            UpstreamConnection::Http2(stream) => self.send_http2(stream, outgoing).await,
+            UpstreamConnection::Http1(connection) => self.send_http1(connection, request, outgoing).await,
+            UpstreamConnection::Http2(stream) => Box::pin(self.send_http2(stream, request, outgoing)).await,
         }
     }
 
-    async fn send_http1<'a>(
+    async fn send_http1(
         &self,
         connection: &mut Http1Connection,
-        outgoing: Outgoing<'a>,
-    ) -> Result<Result<Response<Incoming>, Failure<'a>>, Denial> {
-        let Outgoing { head, body, trailers, http, host_of_target, progress } = outgoing;
-        let method = head.method.clone();
+        request: Request<RequestBody>,
+        outgoing: &mut Outgoing,
+    ) -> Result<Result<Response<Incoming>, hyper::Error>, Denial> {
         connection.exchange.begin();
-        let answer = connection.sender.try_send_request(Request::from_parts(head, body));
+        let answer = connection.sender.try_send_request(request);
         tokio::pin!(answer);
-        let mut wait = ResponseWait::new(self, progress, &mut connection.response_timeout);
+        let mut wait = ResponseWait::new(self, outgoing.progress.as_ref(), &mut connection.response_timeout);
         let sent = poll_fn(|cx| {
             let _ = connection.drive(cx);
             // Only the connection, which was driven just now, completes the response: a second wake-up is not needed.
@@ -263,31 +247,29 @@ impl Upstream {
         .await
         .map_err(|TimedOut| self.response_timed_out(&connection.endpoint))?;
         Ok(sent.map_err(|mut error| {
-            let recorded = || connection.exchange.repeatable(&method).filter(|_| progress.is_none());
-            let again = error.take_message().or_else(|| Some(recorded()?.map(|()| RequestBody::empty())));
-            let again = again.map(|request| {
-                let (head, body) = request.into_parts();
-                Outgoing { head, body, trailers, http, host_of_target, progress }
+            outgoing.request = error.take_message().or_else(|| {
+                let recorded = connection.exchange.repeatable(&outgoing.method);
+                Some(recorded.filter(|_| outgoing.progress.is_none())?.map(|()| RequestBody::empty()))
             });
-            Failure { again, error: error.into_error() }
+            error.into_error()
         }))
     }
 
-    async fn send_http2<'a>(
+    async fn send_http2(
         &self,
         stream: &mut Http2Stream,
-        outgoing: Outgoing<'a>,
-    ) -> Result<Result<Response<Incoming>, Failure<'a>>, Denial> {
-        let Outgoing { head, body, trailers, http, host_of_target, progress } = outgoing;
-        let is_idempotent = head.method.is_idempotent();
-        let copy = progress.is_none().then(|| request_head::copy(&head));
+        request: Request<RequestBody>,
+        outgoing: &mut Outgoing,
+    ) -> Result<Result<Response<Incoming>, hyper::Error>, Denial> {
+        let (head, body) = request.into_parts();
+        let copy = outgoing.progress.is_none().then(|| request_head::copy(&head));
         let scheme = stream.endpoint.protocol.scheme();
-        let Some(head) = request_head::to_http2(head, &scheme, trailers) else {
+        let Some(head) = request_head::to_http2(head, &scheme, outgoing.trailers) else {
             return Err(Denial::bad_request("The host of the request is not valid."));
         };
         let answer = stream.sender.try_send_request(Request::from_parts(head, body));
         tokio::pin!(answer);
-        let mut wait = ResponseWait::new(self, progress, &mut stream.response_timeout);
+        let mut wait = ResponseWait::new(self, outgoing.progress.as_ref(), &mut stream.response_timeout);
         let sent = poll_fn(|cx| match answer.as_mut().poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Ok(answer)),
             Poll::Pending => wait.poll(&mut stream.response_timeout, cx).map(Err),
@@ -298,17 +280,11 @@ impl Upstream {
             if closes_connection(error.error()) {
                 stream.guard.retire();
             }
-            let unsent = error.take_message().map(|request| {
-                let (head, body) = request.into_parts();
-                let mut head = request_head::to_http1(head);
-                request_head::frame(&mut head, &body);
-                (head, body)
+            outgoing.request = error.take_message().map(request_head::restore_http1).or_else(|| {
+                let may_repeat = outgoing.method.is_idempotent() || is_unprocessed(error.error());
+                Some(Request::from_parts(copy.filter(|_| may_repeat)?, RequestBody::empty()))
             });
-            let may_repeat = is_idempotent || is_unprocessed(error.error());
-            let again = unsent.or_else(|| Some((copy.filter(|_| may_repeat)?, RequestBody::empty())));
-            let again =
-                again.map(|(head, body)| Outgoing { head, body, trailers, http, host_of_target, progress });
-            Failure { again, error: error.into_error() }
+            error.into_error()
         }))
     }
 }

@@ -10,9 +10,8 @@ use super::{
     Upstream,
     connector::{Connection, HttpVersions},
     endpoint::{Endpoint, Monotonic},
-    exchange::Outgoing,
+    outgoing::Outgoing,
     pool::UpstreamConnection,
-    request_body::RequestBody,
 };
 use crate::config::HealthCheck;
 
@@ -93,21 +92,15 @@ async fn check_once(
         .header(header::USER_AGENT, "portcullis health check")
         .body(())
         .map_err(|error| error.to_string())?;
-    let (head, ()) = request.into_parts();
-    let outgoing = Outgoing {
-        head,
-        body: RequestBody::empty(),
-        trailers: false,
-        http: HttpVersions::All,
-        host_of_target: false,
-        progress: None,
-    };
     let mut connection = match connection {
         Connection::Http1(connection) => UpstreamConnection::Http1(connection),
-        Connection::Http2(connection) => UpstreamConnection::Http2(connection.begin(false)),
+        Connection::Http2(connection) => UpstreamConnection::Http2(Box::new(connection.begin(false))),
     };
-    let answer = upstream.send(&mut connection, outgoing).await.map_err(|denial| denial.code().to_owned())?;
-    let status = answer.map_err(|failure| failure.error.to_string())?.status();
+    let answer = upstream
+        .send(&mut connection, &mut Outgoing::new(request))
+        .await
+        .map_err(|denial| denial.code().to_owned())?;
+    let status = answer.map_err(|error| error.to_string())?.status();
     if check.accepts(status.as_u16()) { Ok(()) } else { Err(format!("the status is {status}")) }
 }
 

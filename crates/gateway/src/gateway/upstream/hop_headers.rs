@@ -8,9 +8,6 @@ use super::field_filter::FieldFilter;
 use crate::gateway::client_addr::ClientAddr;
 use portcullis::model::GeneratedKey;
 
-static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -18,20 +15,15 @@ static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto"
 /// A list of headers to remove. It is usually empty.
 type Names = SmallVec<[HeaderName; 4]>;
 
-/// Returns `true` if a header is a hop-by-hop header.
+/// Returns `true` if a header is a hop-by-hop header. The compiler turns the comparisons with constants into a jump.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
-    [
-        &header::CONNECTION,
-        &header::TE,
-        &header::TRANSFER_ENCODING,
-        &header::UPGRADE,
-        &header::PROXY_AUTHENTICATE,
-        &header::PROXY_AUTHORIZATION,
-        &KEEP_ALIVE,
-        &PROXY_CONNECTION,
-        &HTTP2_SETTINGS,
-    ]
-    .contains(&name)
+    *name == header::CONNECTION
+        || *name == header::TE
+        || *name == header::TRANSFER_ENCODING
+        || *name == header::UPGRADE
+        || *name == header::PROXY_AUTHENTICATE
+        || *name == header::PROXY_AUTHORIZATION
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
 }
 
 /// Returns the names that the `Connection` header lists.
@@ -73,19 +65,25 @@ pub(super) enum UnclaimedKeys {
 }
 
 fn is_a_key(value: &HeaderValue) -> bool {
+    // Most values are too short.
+    if value.len() < GeneratedKey::MIN_LENGTH {
+        return false;
+    }
     // Each word is checked separately, because the words beside a key may be invalid text.
     let mut words = value.as_bytes().split(u8::is_ascii_whitespace);
     words.any(|word| str::from_utf8(word).is_ok_and(|word| GeneratedKey::parse(word).is_ok()))
 }
 
 /// Rewrites the head of a request for an upstream: origin form, HTTP/1.1, one `Host`, one `Cookie`, and `X-Forwarded-*`
-/// with the values that the gateway has observed. The values that the client has sent are removed.
+/// with the values that the gateway has observed. The values that the client has sent are removed. A request without a
+/// host gets the default one. Returns `true` if the request had the header `Upgrade`.
 pub(super) fn rewrite_request(
     head: &mut request::Parts,
     origin: &ClientAddr,
     filter: &FieldFilter,
     keys: UnclaimedKeys,
-) {
+    default_host: &HeaderValue,
+) -> bool {
     let mut gone = Names::new();
     let mut cookies = 0;
     for (name, value) in &head.headers {
@@ -97,23 +95,26 @@ pub(super) fn rewrite_request(
     if gone.contains(&header::CONNECTION) {
         gone.extend(connection_tokens(&head.headers));
     }
+    let has_upgrade = gone.contains(&header::UPGRADE);
     remove(&mut head.headers, gone);
     if cookies > 1 {
         join_cookies(&mut head.headers);
     }
-    if !head.headers.contains_key(header::HOST)
-        && let Some(authority) = head.uri.authority()
-        && let Ok(host) = HeaderValue::from_str(authority.as_str())
-    {
-        head.headers.insert(header::HOST, host);
-    }
     head.headers.insert(&FORWARDED_FOR, origin.written());
     head.headers
         .insert(&FORWARDED_PROTO, HeaderValue::from_static(if origin.secure { "https" } else { "http" }));
-    match head.headers.get(header::HOST).cloned() {
-        Some(host) => head.headers.insert(&FORWARDED_HOST, host),
-        None => head.headers.remove(&FORWARDED_HOST),
-    };
+    if let Some(host) = head.headers.get(header::HOST).cloned() {
+        head.headers.insert(&FORWARDED_HOST, host);
+    } else {
+        // HTTP/2 requests may have only `:authority`, and HTTP/1.0 requests no host at all. The request is forwarded as
+        // HTTP/1.1, which requires it.
+        let authority = head.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+        match &authority {
+            Some(host) => head.headers.insert(&FORWARDED_HOST, host.clone()),
+            None => head.headers.remove(&FORWARDED_HOST),
+        };
+        head.headers.insert(header::HOST, authority.unwrap_or_else(|| default_host.clone()));
+    }
     let via = match head.version {
         http::Version::HTTP_2 => "2 portcullis",
         http::Version::HTTP_10 => "1.0 portcullis",
@@ -125,6 +126,7 @@ pub(super) fn rewrite_request(
         let path = head.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
         head.uri = Uri::from(path);
     }
+    has_upgrade
 }
 
 /// Joins `Cookie` headers, which HTTP/2 may split, to the single one of HTTP/1.1 (RFC 9113, section 8.2.3).
@@ -140,20 +142,20 @@ mod tests {
     use super::*;
     use crate::config::Server;
 
-    fn sent(uri: &str, fields: &[(&'static str, &str)]) -> request::Parts {
-        let mut request = http::Request::get(uri);
-        for (name, value) in fields {
-            request = request.header(*name, *value);
-        }
+    static DEFAULT_HOST: HeaderValue = HeaderValue::from_static("default.example");
+
+    fn rewritten(request: http::request::Builder, keys: UnclaimedKeys) -> (request::Parts, bool) {
         let mut head = request.body(()).unwrap().into_parts().0;
+        let origin = ClientAddr::new("192.0.2.7".parse().unwrap(), true);
         let filter = FieldFilter::new(&Server::default());
-        rewrite_request(
-            &mut head,
-            &ClientAddr::new("192.0.2.7".parse().unwrap(), true),
-            &filter,
-            UnclaimedKeys::Keep,
-        );
-        head
+        let has_upgrade = rewrite_request(&mut head, &origin, &filter, keys, &DEFAULT_HOST);
+        (head, has_upgrade)
+    }
+
+    fn sent(uri: &str, fields: &[(&'static str, &str)]) -> request::Parts {
+        let request = http::Request::get(uri);
+        let add = |request: http::request::Builder, (name, value): &(_, _)| request.header(*name, *value);
+        rewritten(fields.iter().fold(request, add), UnclaimedKeys::Keep).0
     }
 
     #[test]
@@ -223,14 +225,7 @@ mod tests {
         let request = http::Request::get("/").header("host", "a").header("x-mine", "1");
         let beside = [key.expose().as_bytes(), b" \xff"].concat();
         let request = request.header("authorization", bearer).header("x-other", &*beside);
-        let mut head = request.body(()).unwrap().into_parts().0;
-        let filter = FieldFilter::new(&Server::default());
-        rewrite_request(
-            &mut head,
-            &ClientAddr::new("192.0.2.7".parse().unwrap(), true),
-            &filter,
-            UnclaimedKeys::Drop,
-        );
+        let (head, _) = rewritten(request, UnclaimedKeys::Drop);
         assert!(!head.headers.contains_key("authorization") && !head.headers.contains_key("x-other"));
         assert!(head.headers.contains_key("x-mine"));
     }
@@ -243,5 +238,21 @@ mod tests {
             ("/x?y=1", &"a.example:8080".parse().unwrap())
         );
         assert_eq!(head.headers["cookie"], "a=1; b=2");
+    }
+
+    #[test]
+    fn request_without_a_host_gets_the_default_one() {
+        let head = sent("/x", &[("x-forwarded-host", "b.example")]);
+        assert_eq!(head.headers["host"], DEFAULT_HOST);
+        assert!(!head.headers.contains_key("x-forwarded-host"));
+    }
+
+    #[test]
+    fn upgrade_is_removed_and_reported() {
+        for (field, expected) in [("upgrade", true), ("x-other", false)] {
+            let request = http::Request::get("/x").header("host", "a").header(field, "websocket");
+            let (head, has_upgrade) = rewritten(request, UnclaimedKeys::Keep);
+            assert_eq!((has_upgrade, head.headers.contains_key("upgrade")), (expected, false));
+        }
     }
 }

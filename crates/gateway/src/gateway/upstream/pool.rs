@@ -48,7 +48,7 @@ struct Slot {
 /// The connections to an endpoint.
 #[derive(Default)]
 struct Connections {
-    idle: Vec<Idle<Http1Connection>>,
+    idle: Vec<Idle<Box<Http1Connection>>>,
     shared: Vec<Idle<Http2Connection>>,
     /// The HTTP/2 connection that is being opened. Other requests wait for it.
     connecting: Option<watch::Receiver<()>>,
@@ -62,8 +62,9 @@ struct Idle<C> {
 
 /// A connection that a request can use.
 pub(super) enum UpstreamConnection {
-    Http1(Http1Connection),
-    Http2(Http2Stream),
+    /// Boxed, because a connection is moved often during an exchange.
+    Http1(Box<Http1Connection>),
+    Http2(Box<Http2Stream>),
 }
 
 impl UpstreamConnection {
@@ -147,7 +148,7 @@ impl UpstreamPool {
             if http == HttpVersions::All
                 && let Some(stream) = connections.stream(counts, self.rounds)
             {
-                return Some(Selected::Connection(UpstreamConnection::Http2(stream)));
+                return Some(Selected::Connection(UpstreamConnection::Http2(Box::new(stream))));
             }
             let Some(mut connection) = connections.take() else {
                 return Some(Selected::Endpoint(slot.set.endpoints[index].clone()));
@@ -158,9 +159,8 @@ impl UpstreamPool {
     }
 
     /// Begins a request on a new connection.
-    pub(super) fn begin(&self, mut connection: Http1Connection) -> Http1Connection {
+    pub(super) fn begin(&self, connection: &mut Http1Connection) {
         connection.in_flight = self.counts().then(|| InFlight::new(&connection.endpoint));
-        connection
     }
 
     /// Takes a retry from the budget. Returns `false` if none is left.
@@ -169,7 +169,7 @@ impl UpstreamPool {
     }
 
     /// Returns a connection to the pool after an exchange, unless a part of the request is still to be sent.
-    pub(super) fn put(&self, mut connection: Http1Connection) {
+    pub(super) fn put(&self, mut connection: Box<Http1Connection>) {
         connection.in_flight = None;
         // Another thread may wait for a connection.
         if !connection.is_free() || self.load.is_contended() {
@@ -288,7 +288,7 @@ impl Slot {
 
 impl Connections {
     /// Takes the idle connection that was used last, if there is one: it is the most likely to be still open.
-    fn take(&mut self) -> Option<Http1Connection> {
+    fn take(&mut self) -> Option<Box<Http1Connection>> {
         std::iter::from_fn(|| self.idle.pop()).map(|idle| idle.connection).find_map(|mut connection| {
             let free = connection.is_free();
             free.then_some(connection)

@@ -1,6 +1,6 @@
 //! The head of a request in the form that the protocol of the upstream's connection needs.
 
-use http::{HeaderMap, HeaderValue, Method, Uri, Version, header, request, uri::Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, request, uri::Scheme};
 use http_body::Body;
 
 /// Frames the body of a request for HTTP/1.1, independently of its framing by the client.
@@ -45,8 +45,9 @@ pub(super) fn to_http2(mut head: request::Parts, scheme: &Scheme, trailers: bool
     Some(head)
 }
 
-/// Converts a head that [`to_http2`] returned back to HTTP/1.1.
-pub(super) fn to_http1(mut head: request::Parts) -> request::Parts {
+/// Converts a request whose head [`to_http2`] returned back to HTTP/1.1.
+pub(super) fn restore_http1<B: Body>(request: Request<B>) -> Request<B> {
+    let (mut head, body) = request.into_parts();
     if let Some(host) =
         head.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
     {
@@ -55,12 +56,13 @@ pub(super) fn to_http1(mut head: request::Parts) -> request::Parts {
     head.headers.remove(header::TE);
     head.uri = head.uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
     head.version = Version::HTTP_11;
-    head
+    frame(&mut head, &body);
+    Request::from_parts(head, body)
 }
 
 /// Copies a head without its extensions.
 pub(super) fn copy(head: &request::Parts) -> request::Parts {
-    let (mut copy, ()) = http::Request::new(()).into_parts();
+    let (mut copy, ()) = Request::new(()).into_parts();
     copy.method = head.method.clone();
     copy.uri = head.uri.clone();
     copy.version = head.version;
@@ -70,10 +72,16 @@ pub(super) fn copy(head: &request::Parts) -> request::Parts {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use bytes::Bytes;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+
     use super::*;
 
     fn head(uri: &str, fields: &[(&str, &str)]) -> request::Parts {
-        let mut request = http::Request::get(uri);
+        let mut request = Request::get(uri);
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
@@ -91,9 +99,11 @@ mod tests {
             to_http2(head("/", &[("host", "a")]), &Scheme::HTTP, true).unwrap().headers["te"],
             "trailers"
         );
-        let back = to_http1(sent);
+        let content = StreamBody::new(futures_util::stream::empty::<Result<Frame<Bytes>, Infallible>>());
+        let back = restore_http1(Request::from_parts(sent, content));
+        assert_eq!(back.headers()["transfer-encoding"], "chunked", "the length is unknown");
         assert_eq!(
-            (back.uri.to_string().as_str(), &back.headers["host"]),
+            (back.uri().to_string().as_str(), &back.headers()["host"]),
             ("/a?b=1", &"orders.example:8443".parse().unwrap())
         );
         assert!(to_http2(head("/", &[]), &Scheme::HTTP, false).is_none());

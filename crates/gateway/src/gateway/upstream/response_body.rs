@@ -23,19 +23,19 @@ use portcullis::tower::BoxError;
 /// The driver of an upstream connection whose response has begun.
 enum Driver {
     /// The connection is driven when the response body is polled.
-    Inline(Http1Connection),
+    Inline(Box<Http1Connection>),
     /// The connection is driven by a task of its own, which is aborted on drop.
     Spawned {
         _task: JoinSet<()>,
         response_timeout: LazyDeadline,
     },
     /// The connection is shared, and driven by a task of its own.
-    Shared(Http2Stream),
+    Shared(Box<Http2Stream>),
     Done,
 }
 
 impl Driver {
-    fn task(mut connection: Http1Connection) -> Self {
+    fn task(mut connection: Box<Http1Connection>) -> Self {
         let mut task = JoinSet::new();
         task.spawn(poll_fn(move |cx| connection.drive(cx)));
         Self::Spawned { _task: task, response_timeout: LazyDeadline::new() }
