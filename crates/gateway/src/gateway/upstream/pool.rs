@@ -3,8 +3,8 @@
 use std::{
     cell::RefCell,
     sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -30,12 +30,14 @@ use crate::config;
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// The connections of this thread, indexed by the number of the upstream.
+    /// The connections of this thread, indexed by the slot number of the pool.
     static SLOTS: RefCell<Vec<Option<Slot>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The state of an upstream on one thread.
 struct Slot {
+    /// The pool that the slot belongs to.
+    pool: u64,
     version: u64,
     set: Arc<EndpointSet>,
     /// One for each endpoint of the set, in the same order.
@@ -95,10 +97,9 @@ pub(super) enum Opening {
 }
 
 /// The connection pool of an upstream.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct UpstreamPool {
-    /// The index into the slots of each thread, unique for each upstream.
-    number: usize,
+    number: PoolNumber,
     pub(super) endpoints: Arc<Endpoints>,
     pub(super) algorithm: Algorithm,
     slow_start: Option<Duration>,
@@ -108,13 +109,51 @@ pub(super) struct UpstreamPool {
     rounds: u64,
 }
 
-/// The number of the next upstream.
-static NEXT: AtomicUsize = AtomicUsize::new(0);
+/// The place of a pool in the slots of each thread.
+#[derive(Debug)]
+struct PoolNumber {
+    /// Unique among the pools that exist.
+    slot: usize,
+    /// Unique among all pools, so that a slot with the connections of an earlier pool is recognized.
+    id: u64,
+}
+
+static SLOT_NUMBERS: Mutex<SlotNumbers> = Mutex::new(SlotNumbers { free: Vec::new(), count: 0 });
+
+/// Assigns slots. A slot is free again when its pool is gone, so that the number of slots does not grow with each
+/// reload of the configuration.
+struct SlotNumbers {
+    free: Vec<usize>,
+    count: usize,
+}
+
+impl SlotNumbers {
+    fn take(&mut self) -> usize {
+        self.free.pop().unwrap_or_else(|| {
+            self.count += 1;
+            self.count - 1
+        })
+    }
+}
+
+impl PoolNumber {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let slot = SLOT_NUMBERS.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Self { slot, id: NEXT.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+impl Drop for PoolNumber {
+    fn drop(&mut self) {
+        SLOT_NUMBERS.lock().unwrap_or_else(PoisonError::into_inner).free.push(self.slot);
+    }
+}
 
 impl UpstreamPool {
     pub(super) fn new(upstream: &config::Upstream, endpoints: Arc<Endpoints>) -> Self {
         Self {
-            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            number: PoolNumber::next(),
             endpoints,
             algorithm: match upstream.balance {
                 config::Balance::RoundRobin => Algorithm::RoundRobin,
@@ -220,10 +259,14 @@ impl UpstreamPool {
 
     fn with_slot<T>(&self, work: impl FnOnce(&mut Slot) -> T) -> T {
         SLOTS.with_borrow_mut(|slots| {
-            if slots.len() <= self.number {
-                slots.resize_with(self.number + 1, || None);
+            let PoolNumber { slot: at, id } = self.number;
+            if slots.len() <= at {
+                slots.resize_with(at + 1, || None);
             }
-            let slot = slots[self.number].get_or_insert_with(|| self.slot());
+            let slot = match &mut slots[at] {
+                Some(slot) if slot.pool == id => slot,
+                other => other.insert(self.slot()),
+            };
             if slot.version != self.endpoints.version() {
                 slot.update(&self.endpoints);
             }
@@ -239,7 +282,8 @@ impl UpstreamPool {
         static THREADS: AtomicUsize = AtomicUsize::new(0);
         let picker = Picker::starting_at(THREADS.fetch_add(1, Ordering::Relaxed));
         let budget = RetryBudget::new(self.retries);
-        Slot { version, set, connections, picker, budget, load: self.load.clone() }
+        let (pool, load) = (self.number.id, self.load.clone());
+        Slot { pool, version, set, connections, picker, budget, load }
     }
 }
 
@@ -317,5 +361,33 @@ pub(in crate::gateway) async fn reap_idle() {
     loop {
         rounds.tick().await;
         SLOTS.with_borrow_mut(|slots| slots.iter_mut().flatten().for_each(Slot::reap));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_of_dropped_pools_are_used_again() {
+        let mut numbers = SlotNumbers { free: Vec::new(), count: 0 };
+        assert_eq!([numbers.take(), numbers.take()], [0, 1]);
+        numbers.free.push(0);
+        assert_eq!([numbers.take(), numbers.take()], [0, 2]);
+    }
+
+    /// A pool in the slot of an earlier one must not use its connections, which lead to another service.
+    #[test]
+    fn pool_does_not_use_the_slot_of_an_earlier_one() {
+        let upstream: config::Upstream = toml::from_str("address = \"127.0.0.1:9\"").unwrap();
+        let pool = |slot, id| UpstreamPool {
+            number: PoolNumber { slot, id },
+            ..UpstreamPool::new(&upstream, Arc::new(Endpoints::new(Vec::new(), false)))
+        };
+        let retries =
+            |pool: &UpstreamPool| std::iter::from_fn(|| pool.withdraw_retry().then_some(())).count();
+        let (first, second) = (pool(1_000, u64::MAX - 1), pool(1_000, u64::MAX));
+        assert_eq!((retries(&first), retries(&first)), (100, 0));
+        assert_eq!(retries(&second), 100, "the budget of the first pool is used up");
     }
 }
