@@ -57,6 +57,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Plan { place, command } => place.run(Manage::Plans(command)),
         Command::Lock { place, command } => place.run(Manage::Locks(command)),
         Command::Route { place, command } => place.run(Manage::Routes(command)),
+        Command::Reload { place } => place.run(Manage::Reload),
         Command::Completions { shell } => completions(shell),
         Command::Export { file, arguments } => {
             let done = transfer::export(|| Ok(file.load()?), &arguments);
@@ -89,7 +90,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 /// Runs the gateway until it is told to stop.
 fn serve(file: &ConfigFile) -> anyhow::Result<()> {
-    let (config, warnings) = check::reviewed(&file.config)?.finish()?;
+    let (config, warnings) = gateway::reviewed(&file.config)?.finish()?;
     let log = logging::init_logging()?;
     for warning in warnings {
         tracing::warn!(finding = %warning, "configuration");

@@ -22,6 +22,7 @@ mod private_file;
 mod removed_headers;
 mod renamed;
 mod report;
+mod restart;
 mod review;
 mod rewrite;
 mod route;
@@ -80,6 +81,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::file_state::FileState;
 use portcullis::model::{Plan, PlanId};
 
 /// The whole configuration.
@@ -89,6 +91,9 @@ pub struct Config {
     /// The file that this was read from.
     #[serde(skip)]
     pub file: Option<PathBuf>,
+    /// The state of the file before it was read.
+    #[serde(skip)]
+    pub(crate) file_state: Option<FileState>,
     /// Settings of the whole process.
     #[serde(default)]
     pub server: Server,
@@ -145,6 +150,8 @@ pub struct Server {
     pub removed_headers: RemovedHeaders,
     /// The treatment of upgrades that a route does not allow.
     pub disallowed_upgrades: DisallowedUpgrades,
+    /// Whether the configuration is reloaded when its file changes.
+    pub reload_on_change: bool,
 }
 
 impl Default for Server {
@@ -157,12 +164,13 @@ impl Default for Server {
             media_type_header: None,
             removed_headers: RemovedHeaders::default(),
             disallowed_upgrades: DisallowedUpgrades::default(),
+            reload_on_change: false,
         }
     }
 }
 
 /// The store of the registry.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Store {
     /// The path of the SQLite file. `portcullis init` and `portcullis import` create it; `serve` does not start without
@@ -171,7 +179,7 @@ pub struct Store {
 }
 
 /// The peppers, which key the digests of credentials, and the seal keys, which encrypt app secrets.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Secrets {
     /// The path of the secrets file, which `portcullis init` creates. Only its owner may read it.
@@ -198,7 +206,7 @@ impl Secrets {
 }
 
 /// A listener.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
     /// The address and port.
@@ -211,7 +219,7 @@ pub struct Listener {
 }
 
 /// A certificate and its private key.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// The path of the certificate chain (PEM).
@@ -235,7 +243,7 @@ impl Default for AccessLog {
 }
 
 /// The metrics endpoint: serves `GET /metrics` in the text format of Prometheus, without authentication.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metrics {
     /// The address and port.

@@ -10,7 +10,9 @@ mod admin;
 pub mod audit;
 mod backend;
 mod bootstrap;
+mod buffering;
 mod caching;
+mod certificates;
 mod client_addr;
 mod client_body;
 mod client_stream;
@@ -27,6 +29,7 @@ mod host_index;
 mod hosts;
 mod lazy_deadline;
 mod listener;
+mod listeners;
 mod local_response;
 mod lockouts;
 mod log_throttle;
@@ -37,10 +40,14 @@ mod metrics;
 mod path_index;
 mod path_rewrite;
 mod plans;
+mod reload;
+mod reload_handle;
+mod reload_status;
 mod request_id;
 mod resolver;
 mod response_body;
 mod response_headers;
+mod review;
 mod rewrite;
 mod route_policies;
 mod route_renderer;
@@ -58,6 +65,7 @@ mod tls;
 mod tracked_response;
 mod tunnel;
 mod upstream;
+mod upstreams;
 mod vary;
 mod workers;
 mod write_timeout;
@@ -67,24 +75,32 @@ pub use bootstrap::{Bootstrap, DemoNames, NAMES, bootstrap};
 pub use connection::{ConnectionHandler, ConnectionInfo, Protocol};
 pub use demo_upstream::demo;
 pub use log_writer::LogWriter;
-pub use server::{check, serve};
+pub use review::reviewed;
+pub use server::serve;
 
 use std::sync::Arc;
 
 use crate::config::Config;
+use buffering::SharedBuffering;
+use lockouts::Lockouts;
 use portcullis::{
     clock::{Clock, SystemClock},
     directory::Directory,
     model::Sealer,
     registry::{self, Registry},
 };
+use portcullis_surfaces::admin::InProgress;
 
-/// State shared by all parts of a running gateway.
+/// State shared by all parts of a running gateway. A reload of the configuration keeps it.
 pub struct GatewayState {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) registry: Arc<dyn Registry>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) sealer: Arc<Sealer>,
+    lockouts: Lockouts,
+    admin_lockouts: Lockouts,
+    buffering: SharedBuffering,
+    admin_requests: InProgress,
 }
 
 impl GatewayState {
@@ -101,6 +117,17 @@ impl GatewayState {
         plans::store(config, &*registry).await.context("failed to store the configured plans")?;
         let directory = Arc::new(Directory::new(secrets.peppers()));
         registry::load(&*registry, &directory).await.context("failed to load the directory")?;
-        Ok(Self { clock, registry, directory, sealer: Arc::new(secrets.sealer()) })
+        Ok(Self::new(clock, registry, directory, Arc::new(secrets.sealer())))
+    }
+
+    pub(crate) fn new(
+        clock: Arc<dyn Clock>,
+        registry: Arc<dyn Registry>,
+        directory: Arc<Directory>,
+        sealer: Arc<Sealer>,
+    ) -> Self {
+        let (lockouts, admin_lockouts) = (Lockouts::default(), Lockouts::default());
+        let (buffering, admin_requests) = (SharedBuffering::default(), InProgress::default());
+        Self { clock, registry, directory, sealer, lockouts, admin_lockouts, buffering, admin_requests }
     }
 }

@@ -12,4 +12,5 @@
 pub mod cli;
 pub mod config;
 mod draft;
+mod file_state;
 pub mod gateway;

@@ -84,6 +84,8 @@ fn app(installation: &Installation) -> Router {
         routes: Vec::new(),
         defined_plans: admin::DefinedPlans::default(),
         imports: admin::ImportOptions::default(),
+        in_progress: admin::InProgress::default(),
+        configuration: None,
     });
     let policies =
         (ApiKey::new(directory.clone()), RequireUnlocked::new(directory.clone()), RateLimit::new());

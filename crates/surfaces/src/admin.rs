@@ -16,6 +16,7 @@
 //! GET              /admin/v1/routes, /admin/v1/routes/{route}
 //! GET              /admin/v1/changes                                    ?kind= &id= &actor=
 //! GET              /admin/v1/status
+//! POST             /admin/v1/configuration/reload
 //! GET              /admin/v1/export                                     all data, as one file
 //! POST             /admin/v1/import                                     ?dry_run=
 //! POST             /admin/v1/keys/import                                ?dry_run= &create_callers=
@@ -86,6 +87,9 @@
 //! runs the whole import and rolls it back. Other changes are possible during an import, and the import fails if one
 //! of them conflicts with it. For an import, `Lock-Token` only proves that its lock is held.
 //!
+//! **A reload** of the configuration is for owners. It has the same effect when it is repeated, so an `Idempotency-Key`
+//! is ignored.
+//!
 //! **The description** (OpenAPI 3.1) and its page need no credential: a browser that opens a page has no key to send,
 //! and both contain only what is published with the program. Every other path, known or not, is 401 without a key.
 //!
@@ -96,6 +100,7 @@
 mod call_context;
 mod callers;
 mod changes;
+mod configuration;
 mod description;
 mod etag;
 mod extract;
@@ -121,4 +126,4 @@ mod validation;
 pub use description::description;
 pub use portcullis::model::ADMIN_TENANT;
 pub use router::router;
-pub use settings::{Admin, DefinedPlans, ImportOptions, Route};
+pub use settings::{Admin, DefinedPlans, ImportOptions, InProgress, ReloadConfiguration, Reloaded, Route};

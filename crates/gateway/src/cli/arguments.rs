@@ -22,13 +22,13 @@ Start here:
   portcullis init  --config config/gateway.toml     creates the first tenants, callers and keys; shows the keys once
   portcullis serve --config config/gateway.toml     runs until SIGTERM or SIGQUIT (graceful) or SIGINT (immediate)
 
-`serve` logs and ignores SIGHUP, SIGUSR1 and SIGUSR2.
+`serve` reloads the configuration on SIGHUP. It logs and ignores SIGUSR1 and SIGUSR2.
 
 `serve` logs JSON lines to standard output. RUST_LOG selects them (default: info, and warnings or errors of
 libraries; RUST_LOG=debug logs more, RUST_LOG=info,access=off omits the access log). If the reader of the log is
 too slow, lines are dropped and counted; requests never wait for it.
 
-Exit status: 0 success, 1 failure, 2 wrong activity, 3 denied by the admin API."
+Exit status: 0 success, 1 failure, 2 wrong usage, 3 denied by the admin API."
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -124,6 +124,12 @@ pub(super) enum Command {
         place: AdminTarget,
         #[command(subcommand)]
         command: manage::Routes,
+    },
+    /// Reload the configuration of a running gateway, over its admin API (--url). If the file has an error, nothing
+    /// changes, and the errors are printed. Connections stay open.
+    Reload {
+        #[command(flatten)]
+        place: AdminTarget,
     },
     /// Print a completion script for a shell.
     Completions {

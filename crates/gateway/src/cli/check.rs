@@ -9,10 +9,7 @@ use anyhow::ensure;
 use clap::Args;
 
 use super::count::counted;
-use crate::{
-    config::{ConfigError, Review, Severity},
-    gateway,
-};
+use crate::{config::Severity, gateway};
 
 /// The arguments of `portcullis check`.
 #[derive(Debug, Args)]
@@ -22,23 +19,12 @@ pub struct Arguments {
     strict: bool,
 }
 
-/// Reads a file and adds the findings that depend on this machine.
-///
-/// # Errors
-/// If the file cannot be read.
-pub fn reviewed(file: &Path) -> Result<Review, ConfigError> {
-    let mut review = Review::of_file(file)?;
-    review.inspect_files();
-    review.inspect(gateway::check);
-    Ok(review)
-}
-
 /// Checks a file. Writes each error and warning to standard error as one line.
 ///
 /// # Errors
 /// If there is an error or, with `--strict`, a warning.
 pub fn run(file: &Path, arguments: &Arguments) -> anyhow::Result<()> {
-    let review = reviewed(file)?;
+    let review = gateway::reviewed(file)?;
     let findings = review.findings();
     for warning in findings.iter().filter(|finding| finding.severity() == Severity::Warning) {
         // A closed standard error does not change the exit status.

@@ -61,6 +61,11 @@ pub struct ApiError {
 }
 
 impl ApiError {
+    /// Replaces the text.
+    pub(super) fn with_text(self, text: String) -> Self {
+        Self { text, ..self }
+    }
+
     fn from_reply(status: StatusCode, problem: Value) -> Self {
         // A problem may quote unescaped text, such as the reason of a lock, that an earlier version stored.
         let said = |name: &str| escaped(problem.get(name).and_then(Value::as_str).unwrap_or_default());
@@ -106,9 +111,8 @@ impl AdminClient {
         let registry: Arc<dyn Registry> = Arc::new(store);
         let directory = Arc::new(Directory::new(secrets.peppers()));
         let key = admit_local_admin(&directory, clock.now().time)?;
-        let shared =
-            GatewayState { clock, registry: registry.clone(), directory, sealer: Arc::new(secrets.sealer()) };
-        let router = gateway::admin_api(config, &shared, |_| None, Some(LOCAL_ADMIN.parse()?));
+        let shared = GatewayState::new(clock, registry.clone(), directory, Arc::new(secrets.sealer()));
+        let router = gateway::admin_api(config, &shared, |_| None, Some(LOCAL_ADMIN.parse()?), None);
         Ok(Self { place: Place::Own(router, registry), key })
     }
 

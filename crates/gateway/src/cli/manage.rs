@@ -1,6 +1,7 @@
-//! The commands over the admin API: tenants, apps, keys, plans, locks, routes.
+//! The commands over the admin API: tenants, apps, keys, plans, locks, routes, reload.
 
 mod apps;
+mod configuration;
 mod keys;
 mod locks;
 mod plans;
@@ -115,6 +116,8 @@ pub enum Manage {
     Locks(Locks),
     /// Routes.
     Routes(Routes),
+    /// The reload of the configuration.
+    Reload,
 }
 
 /// Runs a command and writes its result to `out`.
@@ -136,6 +139,7 @@ pub async fn run(
         Manage::Plans(command) => plans::run(command, &mut context).await,
         Manage::Locks(command) => locks::run(command, &mut context).await,
         Manage::Routes(command) => routes::run(command, &mut context).await,
+        Manage::Reload => configuration::reload(&mut context).await,
     };
     context.api.close().await;
     done

@@ -65,7 +65,7 @@ impl Admin {
         if self.tls.is_none() && !self.plaintext && !self.address.ip().is_loopback() {
             let why = format!(
                 "other machines can reach admin.address {}, and administrators' keys would be sent without TLS: \
-                 add [admin.tls] or, if a proxy in handler of it terminates TLS, admin.plaintext = true",
+                 add [admin.tls] or, if a proxy in front of it terminates TLS, admin.plaintext = true",
                 self.address
             );
             report.error(&["admin".into(), "address".into()], why);

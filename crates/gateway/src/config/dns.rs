@@ -10,7 +10,7 @@ use super::{ConfigDuration, Report};
 const LOWEST_MIN_TTL: Duration = Duration::from_millis(100);
 
 /// Settings for looking up the names of upstreams. Names in the hosts file and `localhost` need no name server.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dns {
     /// The name servers, in the order in which they are asked. Empty means those of `/etc/resolv.conf`, whose search

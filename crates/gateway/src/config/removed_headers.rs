@@ -129,7 +129,7 @@ const DEFAULTS: &[&str] = &[
 ///
 /// The configuration writes it as a list of names. A name may end in `*`, which matches any suffix; `default` is the
 /// built-in list; a name with a leading `!` is kept even if another entry matches.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemovedHeaders {
     /// The entries by [`bucket`], so that a name is compared with few of them.
     entries: Vec<Vec<Entry>>,
@@ -138,7 +138,7 @@ pub struct RemovedHeaders {
     exceptions: Vec<Box<str>>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
     name: Box<str>,
     /// Whether the entry also matches longer names.

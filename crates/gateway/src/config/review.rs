@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::file_state::FileState;
+
 use super::{Config, ConfigError, Finding, Report, check, document::Document, files};
 
 /// A configuration file that was read and checked.
@@ -27,6 +29,7 @@ impl Review {
     /// # Errors
     /// If the file cannot be read.
     pub fn of_file(path: &Path) -> Result<Self, ConfigError> {
+        let state = FileState::of(path);
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) => {
@@ -37,7 +40,7 @@ impl Review {
         };
         let mut review = Self::new(Some(path), &text);
         if let Some(config) = &mut review.config {
-            config.file = Some(path.to_owned());
+            (config.file, config.file_state) = (Some(path.to_owned()), state);
             files::resolve(config, path, &mut review.report);
         }
         Ok(review)

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use super::ConfigDuration;
 
 /// An upstream: one or several targets that serve the same requests.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
     /// The address of the only target. Either this or `targets` is required.
@@ -75,7 +75,7 @@ pub struct Upstream {
 }
 
 /// TLS to the targets of an upstream.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpstreamTls {
     /// The path of the certificates (PEM) of the authorities to trust. Default: the authorities of the platform.
@@ -103,7 +103,7 @@ impl Default for UpstreamTls {
 ///
 /// A request is sent again only if no part of a response was received, and either nothing of it was sent, or its method
 /// is idempotent and it has no content.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retries {
     /// The maximum number of retries of a request; 0 means none.
@@ -122,7 +122,7 @@ impl Default for Retries {
 }
 
 /// Bounds on the load of an upstream, over all worker threads.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpstreamLimits {
     /// The maximum number of requests in progress. Default: none.

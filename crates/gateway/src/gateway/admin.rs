@@ -11,33 +11,36 @@ use super::{
     GatewayState,
     client_addr::ClientAddr,
     hosts::{self, Hosts},
+    reload_handle::ReloadHandle,
 };
 use crate::config::{self, Config, Toggle};
 use portcullis::{
     model::{CallerId, CallerKind, Credential, Role, Status},
     registry::{CallerFilter, CredentialFilter, Registry, RegistryError},
 };
-use portcullis_surfaces::admin::{self, ADMIN_TENANT};
+use portcullis_surfaces::admin::{self, ADMIN_TENANT, ReloadConfiguration};
 
 /// The number of objects that are read from the registry at once.
 const PAGE: u32 = 100;
 
 /// Creates the admin API on the shared state, if it is configured.
-pub(super) fn router(config: &Config, shared: &GatewayState) -> Option<Router> {
+pub(super) fn router(config: &Config, shared: &GatewayState, reload: &ReloadHandle) -> Option<Router> {
     let settings = config.admin.as_ref()?;
-    let api = admin_api(config, shared, ClientAddr::peer_of, None);
+    let reload: Arc<dyn ReloadConfiguration> = Arc::new(reload.clone());
+    let api = admin_api(config, shared, ClientAddr::peer_of, None, Some(reload));
     // This layer runs before everything that counts: another site must not be able to lock out a user through the
     // user's browser.
     Some(api.layer(middleware::from_fn_with_state(Arc::new(Hosts::new(settings)), hosts::checked)))
 }
 
 /// Creates the admin API on the shared state, whether or not it is configured. `oneself` is an administrator that is
-/// not in the store.
+/// not in the store, and `configuration` reloads the configuration.
 pub fn admin_api(
     config: &Config,
     shared: &GatewayState,
     peer: fn(&Extensions) -> Option<IpAddr>,
     oneself: Option<CallerId>,
+    configuration: Option<Arc<dyn ReloadConfiguration>>,
 ) -> Router {
     admin::router(admin::Admin {
         registry: shared.registry.clone(),
@@ -45,11 +48,11 @@ pub fn admin_api(
         clock: shared.clock.clone(),
         sealer: shared.sealer.clone(),
         peer,
-        lockout: Arc::new(
-            config.admin.as_ref().map(|settings| settings.lockout.lockout()).unwrap_or_default(),
-        ),
+        lockout: shared.admin_lockouts.get(&config.admin.clone().unwrap_or_default().lockout),
         local_admin: oneself,
         imports: imports(config),
+        in_progress: shared.admin_requests.clone(),
+        configuration,
         routes: config.routes.iter().enumerate().map(|(at, route)| shown(at, route)).collect(),
         defined_plans: admin::DefinedPlans {
             ids: config.plan_ids().cloned().collect(),

@@ -17,7 +17,6 @@ use super::{
     client_addr::ClientAddr,
     client_body::ClientBody,
     local_response::LocalResponse,
-    lockouts::Lockouts,
     request_id::OwnAnswer,
     response_body::GatewayBody,
     rewrite::Rewrite,
@@ -35,14 +34,14 @@ pub(super) struct Surfaces {
 }
 
 impl Surfaces {
-    pub(super) fn new(config: &Config, shared: &GatewayState, lockouts: &Lockouts) -> Self {
+    pub(super) fn new(config: &Config, shared: &GatewayState) -> Self {
         let discue = discue::router(discue::Discue {
             registry: shared.registry.clone(),
             directory: shared.directory.clone(),
             clock: shared.clock.clone(),
             base_url: config.surfaces.discue.base_url.clone(),
             peer: ClientAddr::peer_of,
-            lockout: lockouts.get(&config.surfaces.discue.lockout),
+            lockout: shared.lockouts.get(&config.surfaces.discue.lockout),
             disabled_operations: config.surfaces.discue.disabled_operations.clone(),
         });
         let apig = apig::router(apig::Apig {
@@ -53,7 +52,7 @@ impl Surfaces {
             app_codes: config.surfaces.apig.app_codes,
             throttles: config.surfaces.apig.throttles,
             quotas: config.surfaces.apig.quotas,
-            lockout: lockouts.get(&config.surfaces.apig.lockout),
+            lockout: shared.lockouts.get(&config.surfaces.apig.lockout),
             apis: config.routes.iter().filter_map(config::Route::grant_name).collect(),
             peer: ClientAddr::peer_of,
         });

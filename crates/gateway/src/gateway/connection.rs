@@ -3,11 +3,14 @@
 mod builders;
 mod drive;
 mod response;
+mod settings;
+
+pub(super) use settings::HandlerSettings;
 
 use std::{convert::Infallible, net::IpAddr, pin::Pin, sync::Arc};
 
-use axum::Router;
-use futures_util::{TryFutureExt, future::BoxFuture};
+use arc_swap::ArcSwap;
+use futures_util::TryFutureExt;
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::{
     body::Incoming,
@@ -20,35 +23,29 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep},
 };
-use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
     GatewayState,
     access_log::{self, AccessLogged, AccessRecord},
     activity::ConnectionActivity,
-    client_addr::{ClientAddr, TrustedProxies},
+    client_addr::ClientAddr,
     client_body::ClientBody,
     client_stream::ClientStream,
-    dispatch::Dispatch,
     frame_budget::FrameBudget,
     metrics::{HeadError, Metrics, WorkerMetrics},
     request_id::{self, RequestId},
-    resolver::Resolver,
     response_body::{self, GatewayBody},
     response_headers::ResponseHeaders,
-    route_renderer::RouteRenderer,
     router::Routes,
     tracked_response::TrackedResponse,
     tunnel::{self, Prefixed, TunnelEnd},
     upstream::{AcceptedUpgrade, InformationalResponses, UpgradedConnection},
+    upstreams::Upstreams,
 };
-use crate::config::{Config, Limits};
+use crate::config::Config;
 use drive::{DriveEnd, drive, graceful_shutdown};
-use portcullis::{
-    problem::DenialCode,
-    tower::{Portcullis, PortcullisLayer, ResponseBody},
-};
+use portcullis::{problem::DenialCode, tower::ResponseBody};
 use response::{close_after_denial, without_content};
 
 type LoggedBody = AccessLogged<TrackedResponse<ResponseBody<GatewayBody>>>;
@@ -81,67 +78,37 @@ pub struct ConnectionInfo {
 /// Serves client connections with the routes of a gateway, independently of the transport.
 #[derive(Clone)]
 pub struct ConnectionHandler {
-    service: Portcullis<Dispatch, Arc<Routes>>,
-    routes: Arc<Routes>,
-    /// Whether at least one route has settings for its responses.
-    sets_headers: bool,
-    proxies: TrustedProxies,
-    limits: Arc<Limits>,
-    logs: bool,
+    /// Shared by the handlers of all workers. Connections and requests in progress keep the settings that they have.
+    settings: Arc<ArcSwap<HandlerSettings>>,
     metrics: Metrics,
     counts: Arc<WorkerMetrics>,
 }
 
-fn service(routes: Arc<Routes>, shared: &GatewayState) -> Portcullis<Dispatch, Arc<Routes>> {
-    let layer = PortcullisLayer::new(routes.clone()).without_strict_http().expose_admission();
-    layer
-        .denial_renderer(RouteRenderer(routes.clone()))
-        .clock(shared.clock.clone())
-        .peer_from(ClientAddr::peer_of)
-        // Routes have checks of their own, and no layer before this one changes the target.
-        .original_from(|_| None)
-        .layer(Dispatch(routes))
-}
-
 impl ConnectionHandler {
-    /// Creates a handler for the routes of a configuration, with the state that [`GatewayState::open`] opened.
+    /// Creates a handler for the routes of a configuration, with the state that [`GatewayState::open`] opened. The names
+    /// of upstreams are not resolved, and their health is not checked.
     ///
     /// # Errors
     /// If the certificates for an upstream cannot be used.
     pub fn new(config: &Config, shared: &GatewayState) -> anyhow::Result<Self> {
-        let (metrics, routes) = (Metrics::default(), Arc::new(Routes::new(config, shared)?));
-        Ok(Self {
-            service: service(routes.clone(), shared),
-            sets_headers: routes.has_responses(),
-            routes,
-            proxies: TrustedProxies::new(&config.server.trusted_proxies),
-            limits: Arc::new(config.limits.clone()),
-            logs: config.access_log.enabled,
-            counts: metrics.worker(),
-            metrics,
-        })
+        let routes = Routes::new(config, shared, &Upstreams::new(config, None)?);
+        Ok(Self::with_settings(HandlerSettings::new(config, shared, routes), Metrics::default()))
     }
 
-    /// Returns the tasks that follow the names of upstreams and check their health, for as long as the gateway runs.
-    pub(super) fn upstream_tasks(&self, resolver: &Resolver) -> impl Iterator<Item = BoxFuture<'static, ()>> {
-        self.routes.upstream_tasks(resolver)
+    /// Creates a handler that adds its counts to these metrics.
+    pub(super) fn with_settings(settings: HandlerSettings, metrics: Metrics) -> Self {
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
+        Self { settings, counts: metrics.worker(), metrics }
     }
 
-    /// Creates a handler for one surface instead of the routes. It shares the metrics of this handler.
-    pub(super) fn with_surface(&self, surface: Router, config: &Config, shared: &GatewayState) -> Self {
-        let routes = Arc::new(Routes::only(surface, config));
-        Self { service: service(routes.clone(), shared), routes, sets_headers: false, ..self.clone() }
+    /// Replaces the settings, also for open connections.
+    pub(super) fn replace(&self, settings: HandlerSettings) {
+        self.settings.store(Arc::new(settings));
     }
 
-    /// Creates a handler for one service instead of the routes. Its requests are neither counted nor logged.
-    pub(super) fn uncounted(&self, router: Router, config: &Config, shared: &GatewayState) -> Self {
-        let metrics = Metrics::default();
-        Self { logs: false, counts: metrics.worker(), metrics, ..self.with_surface(router, config, shared) }
-    }
-
-    /// Returns the metrics of all workers.
-    pub(super) fn metrics(&self) -> &Metrics {
-        &self.metrics
+    /// Returns the current settings.
+    pub(super) fn settings(&self) -> Arc<HandlerSettings> {
+        self.settings.load_full()
     }
 
     /// Creates a copy for a worker, which has counters of its own.
@@ -160,9 +127,11 @@ impl ConnectionHandler {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let peer = client.peer.to_canonical();
+        let settings = self.settings();
+        let limits = &settings.limits;
         let connection = ClientAddr::new(peer, client.secure);
-        let activity = ConnectionActivity::new(self.limits.requests_per_connection.get());
-        let mut io = ClientStream::new(io, activity.clone(), self.limits.write_pace());
+        let activity = ConnectionActivity::new(limits.requests_per_connection.get());
+        let mut io = ClientStream::new(io, activity.clone(), limits.write_pace());
         let protocol = match client.protocol {
             Protocol::Auto => {
                 let mut ending = down.clone();
@@ -170,7 +139,7 @@ impl ConnectionHandler {
                     // If the sender is dropped, the server has stopped, too.
                     drop(ending.wait_for(|down| *down).await);
                     // The first bytes may be on their way.
-                    sleep(activity.close_grace(&self.limits)).await;
+                    sleep(activity.close_grace(limits)).await;
                 };
                 tokio::select! {
                     begun = io.peek_preface(PREFACE) => match begun {
@@ -179,13 +148,13 @@ impl ConnectionHandler {
                         Err(_) => return,
                     },
                     () = ends => return,
-                    () = sleep(self.limits.head_timeout.duration()) => return,
+                    () = sleep(limits.head_timeout.duration()) => return,
                 }
             }
             protocol => protocol,
         };
-        let informational =
-            (self.routes.informational && protocol == Protocol::Http1).then(InformationalResponses::default);
+        let informational = (settings.routes.informational && protocol == Protocol::Http1)
+            .then(InformationalResponses::default);
         if let Some(responses) = &informational {
             io.set_informational(responses.clone());
         }
@@ -201,23 +170,22 @@ impl ConnectionHandler {
                 self.counts.flood();
                 tracing::debug!(%peer, "HTTP/2 frame budget exhausted, closing connection");
             });
-            let http = builders::http2(&self.limits).serve_connection(TokioIo::new(io), service);
+            let http = builders::http2(limits).serve_connection(TokioIo::new(io), service);
             tokio::pin!(http);
-            let idle = self.limits.idle_timeout.duration();
-            match drive(&self.limits, http.as_mut(), &activity, idle, down).await {
+            let idle = limits.idle_timeout.duration();
+            match drive(limits, http.as_mut(), &activity, idle, down).await {
                 Ok(DriveEnd::Idle | DriveEnd::Over) => {
-                    graceful_shutdown(&self.limits, http, http2::Connection::graceful_shutdown, &activity)
-                        .await
+                    graceful_shutdown(limits, http, http2::Connection::graceful_shutdown, &activity).await
                 }
                 served => served.map(drop),
             }
         } else {
-            let mut http = builders::http1(&self.limits).serve_connection(TokioIo::new(io), service);
-            let (idle, stopping) = (self.limits.head_timeout.duration(), down.clone());
-            let served = match drive(&self.limits, Pin::new(&mut http), &activity, idle, down).await {
+            let mut http = builders::http1(limits).serve_connection(TokioIo::new(io), service);
+            let (idle, stopping) = (limits.head_timeout.duration(), down.clone());
+            let served = match drive(limits, Pin::new(&mut http), &activity, idle, down).await {
                 Ok(DriveEnd::Over) => {
                     let http = Pin::new(&mut http);
-                    graceful_shutdown(&self.limits, http, http1::Connection::graceful_shutdown, &activity)
+                    graceful_shutdown(limits, http, http1::Connection::graceful_shutdown, &activity)
                         .await
                         .map(|()| DriveEnd::Over)
                 }
@@ -297,16 +265,18 @@ impl ConnectionHandler {
         activity: &ConnectionActivity,
     ) -> impl Future<Output = Result<Response<LoggedBody>, Infallible>> + Send + use<> {
         let running = activity.request();
-        let origin = self.proxies.client_addr(connection, request.headers());
-        let record = self.logs.then(|| AccessRecord::new(&request, origin.peer));
+        let settings = self.settings.load();
+        let origin = settings.proxies.client_addr(connection, request.headers());
+        let record = settings.logs.then(|| AccessRecord::new(&request, origin.peer));
         let (version, head) = (request.version(), request.method() == Method::HEAD);
-        let proxied = connection.peer.is_some_and(|peer| self.proxies.trusts(peer));
+        let proxied = connection.peer.is_some_and(|peer| settings.proxies.trusts(peer));
         let id = if proxied { RequestId::of_proxy(request.headers()) } else { None };
-        let headers = self.sets_headers.then(|| ResponseHeaders::new(&self.routes, origin.secure, &request));
+        let headers =
+            settings.sets_headers.then(|| ResponseHeaders::new(&settings.routes, origin.secure, &request));
         let (mut request, progress) = ClientBody::wrap(request);
         request.extensions_mut().insert(origin);
         let (counts, connection) = (self.counts.clone(), activity.clone());
-        let answer = self.service.clone().call(request).map_ok(move |mut answer| {
+        let answer = settings.service.clone().call(request).map_ok(move |mut answer| {
             counts.answer(answer.status(), answer.extensions().get::<DenialCode>());
             if answer.status() == StatusCode::SWITCHING_PROTOCOLS
                 && let Some(accepted) = answer.extensions_mut().remove::<AcceptedUpgrade>()

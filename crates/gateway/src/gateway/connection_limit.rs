@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -22,18 +22,18 @@ const FAILED_LINES: Duration = Duration::from_secs(10);
 /// Counts open connections, and rejects connections over the limits.
 #[derive(Debug)]
 pub(super) struct ConnectionLimit {
-    most: u32,
-    most_of_one: u32,
-    /// Addresses without a limit of their own, because many clients share each of them.
-    proxies: TrustedProxies,
-    open: Mutex<Open>,
+    state: Mutex<State>,
     refused: LogThrottle,
     failed: LogThrottle,
 }
 
-#[derive(Debug, Default)]
-struct Open {
-    all: u32,
+#[derive(Debug)]
+struct State {
+    most: u32,
+    most_of_one: u32,
+    /// Addresses without a limit of their own, because many clients share each of them.
+    proxies: TrustedProxies,
+    open: u32,
     /// The addresses that have a connection, so there are never more entries than connections.
     by_address: HashMap<IpAddr, u32>,
 }
@@ -49,13 +49,28 @@ pub(super) struct Rejected {
 impl ConnectionLimit {
     pub(super) fn new(limits: &Limits, proxies: TrustedProxies) -> Arc<Self> {
         Arc::new(Self {
-            most: limits.connections.get(),
-            most_of_one: limits.connections_per_address.get(),
-            proxies,
-            open: Mutex::default(),
+            state: Mutex::new(State {
+                most: limits.connections.get(),
+                most_of_one: limits.connections_per_address.get(),
+                proxies,
+                open: 0,
+                by_address: HashMap::new(),
+            }),
             refused: LogThrottle::new(REFUSED_LINES),
             failed: LogThrottle::new(FAILED_LINES),
         })
+    }
+
+    /// Sets other limits. Open connections stay open.
+    pub(super) fn set(&self, limits: &Limits, proxies: TrustedProxies) {
+        let mut state = self.state();
+        state.most = limits.connections.get();
+        state.most_of_one = limits.connections_per_address.get();
+        state.proxies = proxies;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Acquires a permit for a connection.
@@ -63,18 +78,18 @@ impl ConnectionLimit {
     /// # Errors
     /// Fails if a limit is reached.
     pub(super) fn try_acquire(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionPermit, Rejected> {
-        let trusted = self.proxies.trusts(address.to_canonical());
-        let address = client_prefix(address);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.all >= self.most {
+        let mut state = self.state();
+        if state.open >= state.most {
             return Err(self.rejected(ConnectionOutcome::Limit));
         }
-        let of_one = open.by_address.entry(address).or_default();
-        if *of_one >= self.most_of_one && !trusted {
+        let most = if state.proxies.trusts(address.to_canonical()) { u32::MAX } else { state.most_of_one };
+        let address = client_prefix(address);
+        let of_one = state.by_address.entry(address).or_default();
+        if *of_one >= most {
             return Err(self.rejected(ConnectionOutcome::AddressLimit));
         }
         *of_one += 1;
-        open.all += 1;
+        state.open += 1;
         Ok(ConnectionPermit { connection_limit: self.clone(), address })
     }
 
@@ -90,7 +105,7 @@ impl ConnectionLimit {
 
     /// Returns the number of open connections.
     pub(super) fn open(&self) -> u32 {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).all
+        self.state().open
     }
 }
 
@@ -108,12 +123,12 @@ pub(super) struct ConnectionPermit {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut open = self.connection_limit.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.all = open.all.saturating_sub(1);
-        if let Some(of_one) = open.by_address.get_mut(&self.address) {
+        let mut state = self.connection_limit.state();
+        state.open = state.open.saturating_sub(1);
+        if let Some(of_one) = state.by_address.get_mut(&self.address) {
             *of_one = of_one.saturating_sub(1);
             if *of_one == 0 {
-                open.by_address.remove(&self.address);
+                state.by_address.remove(&self.address);
             }
         }
     }
@@ -121,6 +136,8 @@ impl Drop for ConnectionPermit {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
 
     fn address(text: &str) -> IpAddr {
@@ -156,7 +173,18 @@ mod tests {
         drop(other);
         drop(permits);
         assert_eq!(connection_limit.open(), 0);
-        assert!(connection_limit.open.lock().unwrap().by_address.is_empty());
+        assert!(connection_limit.state().by_address.is_empty());
+    }
+
+    #[test]
+    fn other_limits_apply_to_further_connections() {
+        let connection_limit = connection_limit(1, 1);
+        let _open = connection_limit.try_acquire(address("192.0.2.1")).unwrap();
+        let more = Limits { connections: 2.try_into().unwrap(), ..Limits::default() };
+        connection_limit.set(&more, TrustedProxies::new(&[]));
+        let _second = connection_limit.try_acquire(address("192.0.2.1")).unwrap();
+        connection_limit.set(&Limits { connections: NonZeroU32::MIN, ..more }, TrustedProxies::new(&[]));
+        assert_eq!(outcome_of(connection_limit.try_acquire(address("192.0.2.2"))), ConnectionOutcome::Limit);
     }
 
     #[test]

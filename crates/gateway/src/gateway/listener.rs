@@ -13,13 +13,12 @@ use tokio::{
     sync::watch,
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
 
 use super::{
     connection::{ConnectionHandler, ConnectionInfo, Protocol},
     connection_limit::{ConnectionLimit, Rejected},
     connection_outcome::ConnectionOutcome,
-    tls,
+    tls::{self, ListenerTls},
 };
 use crate::config;
 
@@ -38,7 +37,7 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 enum Transport {
     /// TLS, with the protocol that ALPN selects.
-    Tls(TlsAcceptor),
+    Tls(ListenerTls),
     /// Plain text: HTTP/1.1, or the protocol that the client begins with.
     Plain(Protocol),
 }
@@ -56,13 +55,21 @@ impl Listener {
     /// Fails if the address cannot be bound or its certificate cannot be used.
     pub(super) fn bind(listener: &config::Listener) -> anyhow::Result<Self> {
         let transport = match &listener.tls {
-            Some(tls) => Transport::Tls(tls::acceptor(tls)?),
+            Some(tls) => Transport::Tls(ListenerTls::new(tls::load(tls)?)),
             None if listener.h2c => Transport::Plain(Protocol::Auto),
             None => Transport::Plain(Protocol::Http1),
         };
         let socket =
             bind(listener.address).with_context(|| format!("cannot listen on {}", listener.address))?;
         Ok(Self { socket, transport })
+    }
+
+    /// Returns the TLS settings, if the listener has TLS.
+    pub(super) fn tls(&self) -> Option<&ListenerTls> {
+        match &self.transport {
+            Transport::Tls(tls) => Some(tls),
+            Transport::Plain(_) => None,
+        }
     }
 
     /// Duplicates the socket for another worker.
@@ -99,8 +106,6 @@ fn try_bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 pub(super) struct Acceptor {
     pub(super) handler: ConnectionHandler,
     pub(super) connection_limit: Arc<ConnectionLimit>,
-    /// The timeout of a TLS handshake.
-    pub(super) handshake: Duration,
     pub(super) down: watch::Receiver<bool>,
 }
 
@@ -140,6 +145,11 @@ impl Acceptor {
         Ok(())
     }
 
+    /// Returns the timeout of a TLS handshake.
+    fn handshake(&self) -> Duration {
+        self.handler.settings().limits.head_timeout.duration()
+    }
+
     fn spawn(&self, stream: TcpStream, peer: IpAddr, transport: &Transport) {
         let counts = self.handler.counts();
         let permit = match self.connection_limit.try_acquire(peer) {
@@ -172,7 +182,7 @@ impl Acceptor {
                 counts.connection(ConnectionOutcome::Served);
                 self.handler.serve(stream, ConnectionInfo { peer, secure: false, protocol }, self.down).await;
             }
-            Transport::Tls(acceptor) => match timeout(self.handshake, acceptor.accept(stream)).await {
+            Transport::Tls(tls) => match timeout(self.handshake(), tls.acceptor().accept(stream)).await {
                 Ok(Ok(stream)) => {
                     counts.connection(ConnectionOutcome::Served);
                     let agreed = stream.get_ref().1.alpn_protocol();
@@ -212,7 +222,6 @@ mod tests {
         let acceptor = Acceptor {
             handler: handler(""),
             connection_limit: ConnectionLimit::new(&Limits::default(), TrustedProxies::new(&[])),
-            handshake: Duration::from_secs(1),
             down,
         };
         acceptor.run(Listener { socket, transport: Transport::Plain(Protocol::Http1) }).await.unwrap();

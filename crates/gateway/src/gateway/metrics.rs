@@ -27,6 +27,7 @@ use super::{
     connection_limit::{ConnectionLimit, open_connections},
     connection_outcome::ConnectionOutcome,
     log_writer::LogWriter,
+    reload_status::{ReloadStatus, Reloaded},
 };
 use portcullis::{
     directory::{Directory, Following},
@@ -174,6 +175,7 @@ pub(super) struct MetricsEndpoint {
     pub(super) connection_limit: Vec<Arc<ConnectionLimit>>,
     pub(super) directory: Arc<Directory>,
     pub(super) log: LogWriter,
+    pub(super) reloads: Arc<ReloadStatus>,
 }
 
 impl MetricsEndpoint {
@@ -272,6 +274,15 @@ impl Collector for MetricsEndpoint {
             let counter = ConstCounter::new(count);
             counter.encode(encoder.encode_descriptor(name, help, None::<&Unit>, MetricType::Counter)?)?;
         }
+        let by_result = |count: &dyn Fn(Reloaded) -> u64| {
+            Reloaded::ALL.map(|result| (result.name().to_owned(), count(result))).into_iter()
+        };
+        let configuration = by_result(&|result| self.reloads.configuration(result));
+        let help = "Reloads of the configuration, by result";
+        counters(&mut encoder, ("config_reloads", help), "result", configuration)?;
+        let certificates = by_result(&|result| self.reloads.certificates(result));
+        let help = "Reloads of certificates whose files have changed, by result";
+        counters(&mut encoder, ("certificate_reloads", help), "result", certificates)?;
         for (name, help, value) in [
             (
                 "open_upgraded_connections",
@@ -285,6 +296,11 @@ impl Collector for MetricsEndpoint {
                 "directory_applied_change",
                 "Sequence number of the last registry change that the directory has applied",
                 self.directory.applied(),
+            ),
+            (
+                "config_current",
+                "1 if the last reload of the configuration was applied, 0 if it was rejected",
+                u64::from(self.reloads.is_current()),
             ),
             (
                 "directory_in_sync",

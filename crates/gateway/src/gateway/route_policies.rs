@@ -1,6 +1,6 @@
 //! The policies of a route, as its configuration defines them.
 
-use super::{GatewayState, caching::KeepCaching, lockouts::Lockouts};
+use super::{GatewayState, caching::KeepCaching};
 use crate::config::{self, Config};
 use portcullis::{
     Policy,
@@ -65,7 +65,6 @@ fn scope(resource: &str, policies: &config::Policies) -> RequireScope {
 pub(super) struct CallerPolicies<'a> {
     pub(super) shared: &'a GatewayState,
     pub(super) buffering: BodyBuffering,
-    pub(super) lockouts: Lockouts,
 }
 
 impl CallerPolicies<'_> {
@@ -81,7 +80,7 @@ impl CallerPolicies<'_> {
             policy = policy.caller_kinds(&kinds);
         }
         if let Some(lockout) = &settings.lockout {
-            policy = policy.lockout(self.lockouts.get(lockout));
+            policy = policy.lockout(self.shared.lockouts.get(lockout));
         }
         if lapsed {
             policy = policy.admit_lapsed();
@@ -99,7 +98,7 @@ impl CallerPolicies<'_> {
             policy = policy.caller_kinds(&kinds);
         }
         if let Some(lockout) = &settings.lockout {
-            policy = policy.lockout(self.lockouts.get(lockout));
+            policy = policy.lockout(self.shared.lockouts.get(lockout));
         }
         if lapsed {
             policy = policy.admit_lapsed();

@@ -1,9 +1,12 @@
 //! Finds the route of a request and evaluates its policies.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use axum::Router;
-use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, Response, Uri, header};
 
 use super::{
@@ -12,21 +15,20 @@ use super::{
     cors::{self, Cors},
     host_index::{self, HostIndex},
     local_response::LocalResponse,
-    lockouts::Lockouts,
     maintenance, max_forwards,
-    resolver::Resolver,
     response_body::GatewayBody,
     rewrite::Rewrite,
     route_policies::{CallerPolicies, route_policies},
     route_response::RouteResponse,
-    upstream::{UpgradeRules, Upstream},
+    upstream::UpgradeRules,
+    upstreams::Upstreams,
 };
 use crate::config::{self, Config, HeaderConditions, PathMatch, QueryConditions};
 use portcullis::{
     Admission, Denial, Head, Policy, Stop,
     admission::MatchedRoute,
     normalize_path::{self, PathRules},
-    policy::{HeadLimit, Signature, StrictHttp},
+    policy::{HeadLimit, StrictHttp},
 };
 
 /// All routes, the most specific first, and the policies that run before all of them.
@@ -38,24 +40,21 @@ pub(super) struct Routes {
     first: (HeadLimit, StrictHttp),
     /// In the order of precedence.
     all: Vec<Route>,
-    /// The name of each route, at the same index; leaked like the names.
-    matches: &'static [MatchedRoute],
+    /// The name of each route, at the same index.
+    matches: Vec<&'static MatchedRoute>,
     /// Like `matches`, for preflight requests that the gateway answers itself. Their indices follow those of all routes,
     /// so that no preflight request is forwarded.
-    preflights: &'static [MatchedRoute],
+    preflights: Vec<&'static MatchedRoute>,
     has_cors: bool,
     hosts: HostIndex,
     /// The number of steps of the longest chain. It is read for each request.
     steps: u32,
-    upstreams: Vec<Arc<Upstream>>,
     /// Set if a route forwards informational responses.
     pub(super) informational: bool,
 }
 
 /// A route: the requests that it matches, their policies, and the backend.
 pub(super) struct Route {
-    /// Leaked on purpose, so that requests need no reference count; a gateway creates its routes once.
-    name: &'static str,
     /// Boxed, because most routes have none.
     conditions: Option<Box<(HeaderConditions, QueryConditions)>>,
     pub(super) methods: Vec<Method>,
@@ -78,12 +77,12 @@ impl Policy for Routes {
         if self.has_cors
             && let Some(at) = self.find_preflight(head, admission)
         {
-            admission.set_matched_route(&self.preflights[at]);
+            admission.set_matched_route(self.preflights[at]);
             return Ok(());
         }
         let (path, breaks) = (admission.normalized_path(head), admission.path_violations());
         let at = self.find(head, head.method, path, breaks)?;
-        admission.set_matched_route(&self.matches[at]);
+        admission.set_matched_route(self.matches[at]);
         let route = &self.all[at];
         if let Some(maintenance) = &route.maintenance {
             maintenance::check(maintenance, head)?;
@@ -116,21 +115,12 @@ impl Route {
 }
 
 impl Routes {
-    /// Creates the routes of a configuration.
-    ///
-    /// # Errors
-    /// If the certificates for an upstream cannot be used.
-    pub(super) fn new<'a>(config: &'a Config, shared: &GatewayState) -> anyhow::Result<Self> {
-        let upstream = |(name, upstream): (&'a String, _)| {
-            Ok((name.as_str(), Arc::new(Upstream::new(name, upstream, config)?)))
-        };
-        let upstreams: BTreeMap<&str, _> =
-            config.upstreams.iter().map(upstream).collect::<anyhow::Result<_>>()?;
-        let lockouts = Lockouts::default();
-        let surfaces = Surfaces::new(config, shared, &lockouts);
+    /// Creates the routes of a configuration to its upstreams.
+    pub(super) fn new(config: &Config, shared: &GatewayState, upstreams: &Upstreams) -> Self {
+        let surfaces = Surfaces::new(config, shared);
         let caller_policies =
-            CallerPolicies { shared, buffering: Signature::buffering_for(config.limits.pace()), lockouts };
-        let route = |(before, route): (usize, &config::Route)| {
+            CallerPolicies { shared, buffering: shared.buffering.get(config.limits.pace()) };
+        let route = |route: &config::Route| {
             let backend = match route.backend()? {
                 config::Backend::Upstream(name) => {
                     Backend::Upstream(upstreams.get(name)?.clone(), Rewrite::new(route))
@@ -142,7 +132,6 @@ impl Routes {
             };
             let conditions = (route.headers.clone(), route.query.clone());
             Some(Route {
-                name: route.name_or(before).leak(),
                 conditions: route.has_conditions().then(|| Box::new(conditions)),
                 methods: route.methods.clone(),
                 relaxed: route.relax_path_rules.rules(),
@@ -165,28 +154,21 @@ impl Routes {
         };
         let mut order: Vec<_> = config.routes.iter().enumerate().collect();
         order.sort_by(|(_, one), (_, other)| one.compare(other));
-        let (mut routes, mut hosts) = (Vec::new(), HostIndex::default());
+        let (mut routes, mut names, mut hosts) = (Vec::new(), Vec::new(), HostIndex::default());
         for (before, defined) in order {
             // A valid configuration has a backend for every route.
-            if let Some(route) = route((before, defined)) {
+            if let Some(route) = route(defined) {
                 hosts.insert(defined.host.as_ref(), &defined.path, routes.len());
                 routes.push(route);
+                names.push(defined.name_or(before));
             }
         }
-        let mut routes = Self::from_routes(routes, hosts, config);
-        routes.upstreams = upstreams.into_values().collect();
-        Ok(routes)
-    }
-
-    /// Returns the tasks of the upstreams, which run as long as the gateway.
-    pub(super) fn upstream_tasks(&self, resolver: &Resolver) -> impl Iterator<Item = BoxFuture<'static, ()>> {
-        self.upstreams.iter().flat_map(|upstream| upstream.tasks(resolver))
+        Self::from_routes(routes, &names, hosts, config)
     }
 
     /// Creates a single route, to a surface.
     pub(super) fn only(surface: Router, config: &Config) -> Self {
         let route = Route {
-            name: "surface",
             conditions: None,
             methods: Vec::new(),
             relaxed: PathRules::NONE,
@@ -200,10 +182,10 @@ impl Routes {
         };
         let mut hosts = HostIndex::default();
         hosts.insert(None, &PathMatch::root(), 0);
-        Self::from_routes(vec![route], hosts, config)
+        Self::from_routes(vec![route], &["surface".to_owned()], hosts, config)
     }
 
-    fn from_routes(routes: Vec<Route>, hosts: HostIndex, config: &Config) -> Self {
+    fn from_routes(routes: Vec<Route>, names: &[String], hosts: HostIndex, config: &Config) -> Self {
         let limits = &config.limits;
         let head = HeadLimit::new(limits.head_bytes.get() as usize)
             .fields(limits.header_count.get() as usize)
@@ -213,15 +195,12 @@ impl Routes {
         let first = (head, StrictHttp::new().relax(relaxed));
         let longest = routes.iter().map(|route| route.policies.steps()).max();
         let steps = first.steps() + longest.unwrap_or_default();
-        let matched = |(at, route): (usize, &Route)| MatchedRoute::new(route.name, at);
-        let matches = routes.iter().enumerate().map(matched).collect::<Vec<_>>().leak();
+        let matches = names.iter().enumerate().map(|(at, name)| matched_route(name, at)).collect();
         let informational = routes.iter().any(|route| route.informational);
         let has_cors = routes.iter().any(|route| route.cors().is_some());
-        let preflight = |(at, route): (usize, &Route)| MatchedRoute::new(route.name, routes.len() + at);
-        let answered = routes.iter().filter(|_| has_cors).enumerate();
-        let preflights = answered.map(preflight).collect::<Vec<_>>().leak();
-        let upstreams = Vec::new();
-        Self { first, all: routes, matches, preflights, has_cors, hosts, steps, upstreams, informational }
+        let answered = names.iter().filter(|_| has_cors).enumerate();
+        let preflights = answered.map(|(at, name)| matched_route(name, routes.len() + at)).collect();
+        Self { first, all: routes, matches, preflights, has_cors, hosts, steps, informational }
     }
 
     /// Returns the route that the admission found.
@@ -336,6 +315,21 @@ impl Routes {
         let methods: Vec<Method> = methods.filter(|method| !is_trace(method)).cloned().collect();
         Denial::MethodNotAllowed { allow: max_forwards::allow(&methods) }
     }
+}
+
+/// Returns the route of a name and an index. It is leaked, so that requests need no reference count; but only once,
+/// because a reload creates all routes again.
+fn matched_route(name: &str, index: usize) -> &'static MatchedRoute {
+    static KNOWN: Mutex<BTreeMap<(&'static str, usize), &'static MatchedRoute>> = Mutex::new(BTreeMap::new());
+    let mut all = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let known: &BTreeMap<(&str, usize), &'static MatchedRoute> = &all;
+    if let Some(route) = known.get(&(name, index)) {
+        return route;
+    }
+    let name: &'static str = name.to_owned().leak();
+    let route: &'static MatchedRoute = Box::leak(Box::new(MatchedRoute::new(name, index)));
+    all.insert((name, index), route);
+    route
 }
 
 /// Returns `true` for TRACE, and for its name on some servers, TRACK.

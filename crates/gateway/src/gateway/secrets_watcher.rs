@@ -1,13 +1,15 @@
 //! Watches the secrets file, so that secrets can be rotated while the gateway runs.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use crate::config::{SecretKind, SecretsFile};
+use crate::{
+    config::{SecretKind, SecretsFile},
+    file_state::FileState,
+};
 use portcullis::{
     directory::Directory,
     model::{Peppers, SealKey, Sealer},
@@ -27,16 +29,6 @@ pub(super) struct SecretsWatcher {
     pub(super) registry: Arc<dyn Registry>,
 }
 
-/// The state of a file, by which a change of it is noticed.
-#[derive(PartialEq, Eq)]
-struct Seen {
-    modified: SystemTime,
-    length: u64,
-    /// Device, inode and the time of the last change of the inode, where the system has them: another file may have
-    /// the same length and time of modification.
-    inode: (u64, u64, i64, i64),
-}
-
 impl SecretsWatcher {
     /// Reloads the file whenever it has changed, for ever. While the file cannot be used, the previous secrets stay in
     /// use. Checks the secrets in use whenever they are in doubt, such as after the store was replaced, and reads the
@@ -47,7 +39,8 @@ impl SecretsWatcher {
         let (mut seen, mut trouble) = (None, None);
         loop {
             let _ = tokio::time::timeout(POLL_INTERVAL, self.directory.doubted()).await;
-            let (now, in_doubt) = (self.seen(), self.directory.secrets_in_doubt());
+            let (now, in_doubt) =
+                (self.file.as_deref().and_then(FileState::of), self.directory.secrets_in_doubt());
             if now == seen && !in_doubt && trouble.is_none() {
                 continue;
             }
@@ -116,24 +109,6 @@ impl SecretsWatcher {
         self.note_seal_keys();
         Ok(Some(secrets))
     }
-
-    /// Returns the state of the file, to detect changes; `None` if there is no file.
-    fn seen(&self) -> Option<Seen> {
-        let found = fs::metadata(self.file.as_ref()?).ok()?;
-        Some(Seen { modified: found.modified().ok()?, length: found.len(), inode: inode(&found) })
-    }
-}
-
-#[cfg(unix)]
-fn inode(found: &fs::Metadata) -> (u64, u64, i64, i64) {
-    use std::os::unix::fs::MetadataExt;
-
-    (found.dev(), found.ino(), found.ctime(), found.ctime_nsec())
-}
-
-#[cfg(not(unix))]
-fn inode(_: &fs::Metadata) -> (u64, u64, i64, i64) {
-    (0, 0, 0, 0)
 }
 
 /// Returns the fingerprints of the secrets, in their order.
@@ -168,7 +143,7 @@ mod tests {
             assert!(secrets.take(&file).await.unwrap().is_some(), "{kind:?} {version} is current");
             assert!(secrets.take(&file).await.unwrap().is_none(), "{kind:?} {version} is in use");
         }
-        fs::write(&file, "peppers = [").unwrap();
+        std::fs::write(&file, "peppers = [").unwrap();
         assert!(secrets.take(&file).await.is_err());
         assert_eq!((secrets.directory.peppers().current().version(), secrets.sealer.current()), (2, 2));
     }

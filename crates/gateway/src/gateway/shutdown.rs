@@ -28,25 +28,21 @@ const QUIET_PERIOD: Duration = Duration::from_millis(100);
 /// The maximum wait for log lines to be written at the end.
 pub(super) const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Catches the signals that would end the process by default but do not ask for that. Each one is logged and ignored.
-/// Must be called inside a runtime.
+/// Catches the signals that would end the process by default but do not ask for that. SIGHUP is returned, which reloads the
+/// configuration; the others are logged and ignored. Must be called inside a runtime.
 ///
 /// # Errors
 /// Fails if the system rejects a signal handler.
-pub(super) fn ignore_other_signals() -> io::Result<()> {
-    for (kind, name, purpose) in [
-        (SignalKind::hangup(), "SIGHUP", "configuration reload is not supported, restart instead"),
-        (SignalKind::user_defined1(), "SIGUSR1", "it has no effect"),
-        (SignalKind::user_defined2(), "SIGUSR2", "it has no effect"),
-    ] {
+pub(super) fn catch_other_signals() -> io::Result<Signal> {
+    for (kind, name) in [(SignalKind::user_defined1(), "SIGUSR1"), (SignalKind::user_defined2(), "SIGUSR2")] {
         let mut signals = signal(kind)?;
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
-                tracing::warn!(signal = name, "signal ignored: {purpose}");
+                tracing::warn!(signal = name, "signal ignored: it has no effect");
             }
         });
     }
-    Ok(())
+    signal(SignalKind::hangup())
 }
 
 /// Handles the shutdown signals. SIGTERM and SIGQUIT allow open requests to finish. SIGINT ends the process

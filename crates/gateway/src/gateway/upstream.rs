@@ -113,14 +113,18 @@ impl Upstream {
             uses_http2: uses_tls && upstream.tls.http2 || uses(config::UpstreamProtocol::H2c),
             targets,
             health_check: upstream.health_check.clone(),
-            informational: config.routes.iter().any(|route| {
-                route.informational_responses && route.backend() == Some(config::Backend::Upstream(name))
-            }),
+            informational: Self::is_informational(name, config),
             pace: config.limits.pace(),
             filter: FieldFilter::new(&config.server),
             caller_id_header: config.server.caller_id_header.name().clone(),
             media_type_header: config.server.media_type_header.as_ref().map(|field| field.name().clone()),
         })
+    }
+
+    /// Returns `true` if a route to the upstream of this name forwards informational responses.
+    pub(super) fn is_informational(name: &str, config: &Config) -> bool {
+        let is_of_it = |route: &config::Route| route.backend() == Some(config::Backend::Upstream(name));
+        config.routes.iter().any(|route| route.informational_responses && is_of_it(route))
     }
 
     /// Returns the tasks that follow the names of targets and check their health, for as long as the gateway runs.

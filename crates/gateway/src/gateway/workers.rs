@@ -16,7 +16,6 @@ use super::{
     listener::{Acceptor, Listener},
     upstream,
 };
-use crate::config::Limits;
 
 /// A group of listeners with their connection handler and connection limit. Connections of other groups do not count
 /// towards the limit.
@@ -34,7 +33,6 @@ pub(super) struct ListenerGroup {
 pub(super) struct Workers {
     pub(super) threads: usize,
     pub(super) groups: Vec<ListenerGroup>,
-    pub(super) limits: Limits,
 }
 
 impl Workers {
@@ -45,7 +43,6 @@ impl Workers {
             let acceptor = Acceptor {
                 handler: group.handler.for_worker(),
                 connection_limit: group.connection_limit.clone(),
-                handshake: self.limits.head_timeout.duration(),
                 down: down.clone(),
             };
             for listener in &group.listeners {

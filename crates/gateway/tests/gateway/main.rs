@@ -20,6 +20,7 @@ mod names;
 mod policies;
 #[path = "../process/mod.rs"]
 mod process;
+mod reload;
 mod replaced;
 mod request_fields;
 mod request_id;

@@ -3,7 +3,8 @@
 use utoipa::OpenApi;
 
 use super::{
-    callers, changes, keys, locks, openapi::Problem, plans, routes, settings, status, tenants, transfers,
+    callers, changes, configuration, keys, locks, openapi::Problem, plans, routes, settings, status, tenants,
+    transfers,
 };
 use crate::openapi::{below, optional_content, with_bearer};
 
@@ -61,6 +62,7 @@ pub fn description() -> utoipa::openapi::OpenApi {
         routes::read,
         changes::list,
         status::read,
+        configuration::reload,
         transfers::export,
         transfers::import::import,
         transfers::import::import_keys,

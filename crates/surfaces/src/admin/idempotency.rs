@@ -86,7 +86,7 @@ impl Surface {
     pub(super) fn in_flight(&self, call: &CallContext) -> Result<Option<InFlightGuard>, Denial> {
         let Some(chosen) = chosen(&call.headers)? else { return Ok(None) };
         let key = hash(&[call.caller().as_str().as_bytes(), chosen.as_bytes()]);
-        let guard = self.running.begin(key).ok_or_else(|| Denial::Conflict {
+        let guard = self.admin.in_progress.idempotent.begin(key).ok_or_else(|| Denial::Conflict {
             detail: "A request with this Idempotency-Key is in progress.".into(),
         })?;
         Ok(Some(guard))

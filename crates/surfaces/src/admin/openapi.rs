@@ -185,6 +185,18 @@ impl IntoResponses for Busy {
     }
 }
 
+/// Error responses of a reload of the configuration.
+pub(super) struct ReloadErrors;
+
+impl IntoResponses for ReloadErrors {
+    fn responses() -> Responses {
+        problems(&[
+            (409, "No gateway serves the API."),
+            (422, "The configuration has errors, and nothing has changed."),
+        ])
+    }
+}
+
 /// Error responses of an operation on a resource.
 pub(super) struct NotFound;
 

@@ -10,7 +10,7 @@ use axum::{
 use http::{HeaderValue, Method};
 
 use super::{
-    callers, changes,
+    callers, changes, configuration,
     description::{BASE, description},
     keys, locks, plans,
     response::ErrorResponse,
@@ -35,7 +35,7 @@ use portcullis::{
 /// use std::sync::Arc;
 /// use portcullis::{model::{Pepper, Peppers, SealKey, Sealer}, clock::SystemClock, directory::Directory};
 /// use portcullis::{registry::memory::Memory, tower::PeerAddr};
-/// use portcullis_surfaces::admin::{self, Admin, DefinedPlans, ImportOptions};
+/// use portcullis_surfaces::admin::{self, Admin, DefinedPlans, ImportOptions, InProgress};
 ///
 /// let clock = Arc::new(SystemClock::new());
 /// let app: axum::Router = admin::router(Admin {
@@ -49,6 +49,8 @@ use portcullis::{
 ///     routes: vec![],
 ///     defined_plans: DefinedPlans::default(),
 ///     imports: ImportOptions::default(),
+///     in_progress: InProgress::default(),
+///     configuration: None,
 /// });
 /// ```
 ///
@@ -123,6 +125,7 @@ fn resources() -> Router<Arc<Surface>> {
         .route(&at("/routes/{route}"), reading(get(routes::read)))
         .route(&at("/changes"), reading(get(changes::list)))
         .route(&at("/status"), reading(get(status::read)))
+        .route(&at("/configuration/reload"), only(post(configuration::reload), "POST"))
 }
 
 /// Returns the routes of exports and imports. Each has a guard of its own, because its media types differ from those of other routes.

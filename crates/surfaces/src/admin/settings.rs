@@ -2,9 +2,13 @@
 
 use std::{collections::BTreeSet, net::IpAddr, path::PathBuf, sync::Arc};
 
+use async_trait::async_trait;
 use http::Extensions;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
+
+use super::in_flight::InFlight;
 
 use portcullis::{
     Denial,
@@ -40,6 +44,45 @@ pub struct Admin {
     pub defined_plans: DefinedPlans,
     /// Options for uploaded files.
     pub imports: ImportOptions,
+    /// The requests in progress.
+    pub in_progress: InProgress,
+    /// Reloads the configuration. `None` if no gateway serves the API.
+    pub configuration: Option<Arc<dyn ReloadConfiguration>>,
+}
+
+/// The requests in progress. The routers that serve one registry one after another share them, so that at most one
+/// export and one import run at a time.
+#[derive(Clone)]
+pub struct InProgress {
+    pub(super) idempotent: InFlight,
+    pub(super) exporting: Arc<Semaphore>,
+    pub(super) importing: Arc<Semaphore>,
+}
+
+impl Default for InProgress {
+    fn default() -> Self {
+        let [exporting, importing] = [1, 1].map(|most| Semaphore::new(most).into());
+        Self { idempotent: InFlight::default(), exporting, importing }
+    }
+}
+
+/// Reloads the configuration of the gateway that serves the API.
+#[async_trait]
+pub trait ReloadConfiguration: Send + Sync {
+    /// Reads the configuration file, checks it and applies it.
+    ///
+    /// # Errors
+    /// The errors in the file, one text for each. Nothing has changed then.
+    async fn reload(&self) -> Result<Reloaded, Vec<String>>;
+}
+
+/// The result of a reload that was applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Reloaded {
+    /// The warnings about the configuration, with file, line and column.
+    pub warnings: Vec<String>,
+    /// The names of changed settings that take effect only when the gateway is started again.
+    pub restart_required: Vec<String>,
 }
 
 /// A route: the requests that it matches, their policies and their destination.
@@ -89,7 +132,7 @@ impl DefinedPlans {
             return Ok(());
         }
         let detail = format!(
-            "The plan \"{id}\" is defined in {}. Change it there and restart the gateway, or use another id.",
+            "The plan \"{id}\" is defined in {}. Change it there and reload the configuration, or use another id.",
             self.place
         );
         Err(Denial::Conflict { detail: detail.into() })

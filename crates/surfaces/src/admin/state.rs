@@ -1,15 +1,11 @@
 //! The state that the handlers share, and what all of them do with the registry.
 
-use std::sync::Arc;
-
 use http::HeaderValue;
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
 
 use super::{
     call_context::CallContext,
     etag::{self, ETag},
-    in_flight::InFlight,
     response::ErrorResponse,
     settings::Admin,
 };
@@ -26,10 +22,6 @@ static CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"admin\"
 /// The state shared by the handlers.
 pub(super) struct Surface {
     pub(super) admin: Admin,
-    pub(super) running: InFlight,
-    /// Permits for exports and imports: at most one of each runs at a time.
-    pub(super) exporting: Arc<Semaphore>,
-    pub(super) importing: Arc<Semaphore>,
 }
 
 /// Converts a registry error that means the same for every operation.
@@ -39,8 +31,7 @@ pub(super) fn refused(fault: RegistryError, now: Timestamp) -> ErrorResponse {
 
 impl Surface {
     pub(super) fn new(admin: Admin) -> Self {
-        let [exporting, importing] = [1, 1].map(|most| Semaphore::new(most).into());
-        Self { admin, running: InFlight::default(), exporting, importing }
+        Self { admin }
     }
 
     /// Executes a change of a resource at the revision that the caller expects.

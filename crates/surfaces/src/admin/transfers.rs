@@ -74,7 +74,7 @@ pub(super) async fn export(
     State(surface): State<Arc<Surface>>,
     Upload { call, .. }: Upload<Owner>,
 ) -> Result<Response, ErrorResponse> {
-    let only = one_at_a_time(&surface.exporting, "An export")?;
+    let only = one_at_a_time(&surface.admin.in_progress.exporting, "An export")?;
     let admin = &surface.admin;
     let secrets = SecretFingerprints::new(&admin.directory.peppers(), &admin.sealer);
     let begun = Export::begin(&*admin.registry, &secrets, admin.clock.now().time).await;

@@ -29,7 +29,9 @@ use portcullis::{
     model::{CallerKind, LockTarget, LockToken, LockedRequests, Role},
     registry::{NewLock, RegistryExt},
 };
-use portcullis_surfaces::admin::{Admin, DefinedPlans, ImportOptions, Route, router};
+use portcullis_surfaces::admin::{
+    Admin, DefinedPlans, ImportOptions, InProgress, ReloadConfiguration, Reloaded, Route, router,
+};
 use serde_json::{Value, json};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -120,6 +122,16 @@ impl AdminApi {
     }
 }
 
+/// A configuration that is reloaded without effect.
+struct Unchanged;
+
+#[async_trait::async_trait]
+impl ReloadConfiguration for Unchanged {
+    async fn reload(&self) -> Result<Reloaded, Vec<String>> {
+        Ok(Reloaded { warnings: Vec::new(), restart_required: Vec::new() })
+    }
+}
+
 fn surface(world: &ManagedRegistry) -> Admin {
     let route = |name: &str, upstream: Option<&str>| Route {
         name: name.into(),
@@ -145,6 +157,8 @@ fn surface(world: &ManagedRegistry) -> Admin {
             place: "the configuration file gateway.toml".into(),
         },
         imports: ImportOptions { max_bytes: 1 << 20, ..ImportOptions::default() },
+        in_progress: InProgress::default(),
+        configuration: Some(std::sync::Arc::new(Unchanged)),
     }
 }
 

@@ -84,6 +84,7 @@ fn case(setup: &Setup, operation: &str, key: &str, file: &str) -> Case {
         "read_route" => ("GET", "/routes/orders", None),
         "list_changes" => ("GET", "/changes", None),
         "read_status" => ("GET", "/status", None),
+        "reload_configuration" => ("POST", "/configuration/reload", None),
         "export" => ("GET", "/export", None),
         "import" => ("POST", "/import", Some(file.to_owned())),
         "import_keys" => {

@@ -23,6 +23,7 @@ fn table() -> Vec<(&'static str, &'static str, Option<Value>, usize, u16)> {
     let peer = || Some(json!({ "name": "another", "kind": "administrator", "role": "read_only" }));
     vec![
         ("GET", "/status", None, READER, 200),
+        ("POST", "/configuration/reload", None, OWNER, 200),
         ("GET", "/routes", None, READER, 200),
         ("GET", "/routes/orders", None, READER, 200),
         ("GET", "/changes", None, READER, 200),

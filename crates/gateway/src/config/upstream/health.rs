@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::config::ConfigDuration;
 
 /// Active health checks of each target. A target that fails receives requests only if no other target is healthy.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HealthCheck {
     /// The path of the GET request. Default: none; then it is checked that a connection can be opened.
@@ -53,7 +53,7 @@ impl HealthCheck {
 }
 
 /// The ejection of targets that fail in succession: an ejected target receives requests only if no other target is left.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ejection {
     /// Whether targets are ejected.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, de};
 use super::UpstreamAddress;
 
 /// A target of an upstream, written as an address, or as a table of address and weight.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// The address.
     pub address: UpstreamAddress,

@@ -158,7 +158,7 @@ impl Task {
         dry_run: bool,
     ) -> Result<Result<Self, ApiResponse>, ErrorResponse> {
         let guard = surface.in_flight(&call)?;
-        let only = one_at_a_time(&surface.importing, "An import")?;
+        let only = one_at_a_time(&surface.admin.in_progress.importing, "An import")?;
         let imports = ImportOptions { max_bytes: most, ..surface.admin.imports.clone() };
         let Spool { file, sha256 } = Spool::receive(body, &imports).await?;
         let idempotency_key = guard.map(|guard| IdempotencyKey::new(guard, &call, &sha256));
