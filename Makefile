@@ -4,13 +4,14 @@ CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
 
 GATEWAY = $(CARGO_TARGET_DIR)/release/portcullis
-# The gateway that schemathesis, sdk, clients and cors test. CI sets it to the one that `make test` has built, because
-# building it alone builds most dependencies again, with fewer features.
+# The gateway that schemathesis, sdk, clients and cors test, and that lint-packaging checks the configuration with. CI
+# sets it to the one that `make test` has built, because building it alone builds most dependencies again, with fewer
+# features.
 TESTED_GATEWAY ?=
 BUILD_TESTED = $(if $(TESTED_GATEWAY),true,cargo build --locked --package portcullis-gateway)
 TESTED = $(or $(TESTED_GATEWAY),$(CARGO_TARGET_DIR)/debug/portcullis)
 
-.PHONY: run test lint package schemathesis sdk clients cors counts counts-proxied counts-record bench compare growth attack instructions fuzz packages help
+.PHONY: run test lint lint-packaging package schemathesis sdk clients cors counts counts-proxied counts-record bench compare growth attack instructions fuzz packages help
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -24,6 +25,9 @@ test: packages ## Run all tests
 
 lint: packages ## Check format, lints, docs and licences, as CI does
 	scripts/lint
+
+lint-packaging: packages ## Check the systemd unit, the Dockerfile and the Kubernetes manifests
+	@scripts/lint-packaging $(TESTED_GATEWAY)
 
 package: packages ## Package the library, and run the README's example with the package
 	@scripts/package
