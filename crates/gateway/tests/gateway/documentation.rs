@@ -1,4 +1,5 @@
-//! The TOML of the README and of the pages in `docs/`: every fence is loaded as a configuration.
+//! The README and the pages in `docs/`: every fence of TOML is loaded as a configuration, and every code of a denial is
+//! documented.
 //!
 //! A fence is a whole configuration or a part of one. The test completes a part: it adds `store`, `secrets`, `listeners`
 //! and every upstream that a route names, as far as the fence has none. A comment directly before the fence can say
@@ -8,7 +9,11 @@
 //! * `<!-- toml:` with lines up to `-->`: lines to put before the fence, such as `[[routes]]` and its `path`, for a fence
 //!   that shows only some settings of a route.
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use portcullis_gateway::config::{Config, Review, Severity};
 
@@ -90,9 +95,27 @@ fn errors(fence: &Fence) -> Vec<String> {
     errors.map(|error| format!("{error}\nin:\n{whole}")).collect()
 }
 
+/// Returns the root of the repository.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Returns the codes of all denials. They are read from the source of `code()`, because a list here could miss a new one.
+fn denial_codes() -> BTreeSet<String> {
+    let mut codes = BTreeSet::new();
+    for file in ["src/denial.rs", "src/denial/signature_error.rs"] {
+        let source = fs::read_to_string(root().join(file)).unwrap();
+        let (_, body) = source.split_once("pub fn code(&self) -> &'static str {").unwrap();
+        let (body, _) = body.split_once("\n    }\n").unwrap();
+        // Every second part between quotation marks is a string literal.
+        codes.extend(body.split('"').skip(1).step_by(2).map(str::to_owned));
+    }
+    codes
+}
+
 #[test]
 fn every_documented_configuration_loads() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = root();
     let mut pages = vec![root.join("README.md")];
     pages.extend(fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path()));
     pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
@@ -105,6 +128,26 @@ fn every_documented_configuration_loads() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn every_denial_code_is_documented() {
+    let codes = denial_codes();
+    // `code()` has one part in each file.
+    assert!(codes.contains("credential-missing") && codes.contains("signature-expired"), "{codes:?}");
+    let page = fs::read_to_string(root().join("docs/troubleshooting.md")).unwrap();
+    // The headings of other sections begin with a capital letter.
+    let is_code = |heading: &&str| heading.starts_with(|first: char| first.is_ascii_lowercase());
+    let headings = page.lines().filter_map(|line| line.strip_prefix("## ")).filter(is_code);
+    let sections: Vec<String> = headings.map(str::to_owned).collect();
+    let distinct: BTreeSet<String> = sections.iter().cloned().collect();
+    assert_eq!(distinct, codes);
+    assert_eq!(distinct.len(), sections.len(), "the anchor of a repeated heading differs: {sections:?}");
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    for code in &codes {
+        assert!(page.contains(&format!("[{code}](#{code})")), "{code} is not in the table of contents");
+        assert!(readme.contains(&format!("`{code}`")), "{code} is not in the README");
+    }
 }
 
 #[test]
