@@ -7,6 +7,7 @@ mod check;
 pub mod client;
 mod config_file;
 mod count;
+mod health;
 mod init;
 mod introduction;
 mod logging;
@@ -57,6 +58,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Plan { place, command } => place.run(Manage::Plans(command)),
         Command::Lock { place, command } => place.run(Manage::Locks(command)),
         Command::Route { place, command } => place.run(Manage::Routes(command)),
+        Command::Health(file) => runtime()?.block_on(health::run(&file.load()?)),
         Command::Reload { place } => place.run(Manage::Reload),
         Command::Completions { shell } => completions(shell),
         Command::Export { file, arguments } => {

@@ -242,7 +242,8 @@ impl Default for AccessLog {
     }
 }
 
-/// The metrics endpoint: serves `GET /metrics` in the text format of Prometheus, without authentication.
+/// The metrics endpoint: serves `GET /metrics` in the text format of Prometheus, and `GET /healthz` and `GET /readyz` for
+/// health checks, without authentication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metrics {

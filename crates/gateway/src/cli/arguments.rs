@@ -125,6 +125,9 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: manage::Routes,
     },
+    /// Check whether the gateway of a configuration on this machine is ready, for health checks of containers. Needs
+    /// `[metrics]`.
+    Health(ConfigFile),
     /// Reload the configuration of a running gateway, over its admin API (--url). If the file has an error, nothing
     /// changes, and the errors are printed. Connections stay open.
     Reload {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
+use axum::Router;
 
 use super::{
     GatewayState, admin,
@@ -11,6 +13,7 @@ use super::{
     connection::{ConnectionHandler, HandlerSettings},
     connection_limit::ConnectionLimit,
     descriptors::{self, DescriptorShares},
+    health::Health,
     listener::Listener,
     log_writer::LogWriter,
     metrics::{Metrics, MetricsEndpoint},
@@ -39,7 +42,7 @@ pub(super) struct Listeners {
 pub(super) struct ReloadableListeners {
     public: ReloadableGroup,
     admin: Option<ReloadableGroup>,
-    metrics: Option<(ReloadableGroup, MetricsEndpoint)>,
+    metrics: Option<(ReloadableGroup, Router)>,
     shares: DescriptorShares,
     reload: ReloadHandle,
     pub(super) certificates: Arc<Certificates>,
@@ -72,7 +75,7 @@ impl Listeners {
     pub(super) fn bind(
         config: &Config,
         shared: &GatewayState,
-        upstreams: &Upstreams,
+        upstreams: &Arc<ArcSwap<Upstreams>>,
         process: &Process<'_>,
     ) -> anyhow::Result<Self> {
         let certificates = Certificates::default();
@@ -108,7 +111,7 @@ impl Listeners {
             Some(metrics) => Some(bind(&[metrics.listener()]).context("metrics listener")?),
             None => None,
         };
-        let settings = HandlerSettings::new(config, shared, Routes::new(config, shared, upstreams));
+        let settings = HandlerSettings::new(config, shared, Routes::new(config, shared, &upstreams.load()));
         let limits = shares.public_limits(&config.limits);
         let public = group(bind(&config.listeners)?, settings, metrics.clone(), &limits);
         let status = Arc::new(ReloadStatus::default());
@@ -121,8 +124,10 @@ impl Listeners {
             log: process.log.clone(),
             reloads: status.clone(),
         };
+        let health = Health { directory: shared.directory.clone(), upstreams: upstreams.clone() };
+        let page = page.router().merge(health.router());
         let metrics = metrics_listeners.map(|listeners| {
-            let settings = HandlerSettings::of_surface(config, shared, page.clone().router()).without_log();
+            let settings = HandlerSettings::of_surface(config, shared, page.clone()).without_log();
             // Requests of this listener are not counted either.
             (group(listeners, settings, Metrics::default(), &management), page)
         });
@@ -156,7 +161,7 @@ impl ReloadableListeners {
             admin.replace(config, &limits, HandlerSettings::of_surface(config, shared, router));
         }
         if let Some((metrics, page)) = &self.metrics {
-            let settings = HandlerSettings::of_surface(config, shared, page.clone().router());
+            let settings = HandlerSettings::of_surface(config, shared, page.clone());
             metrics.replace(config, &limits, settings.without_log());
         }
         self.certificates.replace(certificates);

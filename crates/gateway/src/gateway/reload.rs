@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use tokio::{
     runtime::Handle,
     signal::unix::Signal,
@@ -23,6 +24,7 @@ use super::{
     resolver::Resolver,
     review::reviewed,
     router::Routes,
+    service_manager,
     upstreams::Upstreams,
 };
 use crate::{config::Config, file_state::FileState};
@@ -39,8 +41,7 @@ pub(super) struct Reloader {
     pub(super) started: Config,
     pub(super) shared: Arc<GatewayState>,
     pub(super) resolver: Resolver,
-    /// The current upstreams.
-    pub(super) upstreams: Upstreams,
+    pub(super) upstreams: Arc<ArcSwap<Upstreams>>,
     pub(super) listeners: ReloadableListeners,
 }
 
@@ -82,7 +83,9 @@ impl Reloader {
     /// # Errors
     /// If the configuration cannot be used. Nothing has changed then.
     async fn reload(&mut self) -> anyhow::Result<ReloadReport> {
+        service_manager::reloading();
         let reloaded = self.apply().await;
+        service_manager::ready();
         match &reloaded {
             Ok(report) => {
                 self.listeners.status.record_configuration(Reloaded::Applied);
@@ -111,7 +114,7 @@ impl Reloader {
         let reviewed = spawn_blocking(move || reviewed(&file)?.finish()).await;
         let (config, warnings) = reviewed.context("failed to read the configuration")??;
         let shared = &*self.shared;
-        let upstreams = Upstreams::new(&config, Some(&self.upstreams))?;
+        let upstreams = Upstreams::new(&config, Some(&self.upstreams.load()))?;
         let routes = Routes::new(&config, shared, &upstreams);
         let certificates = self.listeners.certificates.load(&config)?;
         plans::store(&config, &*shared.registry).await.context("failed to store the configured plans")?;
@@ -119,7 +122,7 @@ impl Reloader {
         // From here on, nothing fails.
         self.listeners.replace(&config, shared, routes, certificates);
         upstreams.start(&self.resolver, &Handle::current());
-        self.upstreams = upstreams;
+        self.upstreams.store(Arc::new(upstreams));
         Ok(ReloadReport {
             warnings: warnings.iter().map(ToString::to_string).collect(),
             restart_required: self.started.restart_required(&config),

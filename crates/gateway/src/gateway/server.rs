@@ -3,6 +3,7 @@
 use std::{sync::Arc, thread::available_parallelism};
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use pingora::server::{RunArgs, Server, configuration::ServerConf};
 use tokio::runtime;
 
@@ -14,6 +15,7 @@ use super::{
     reload_handle::ReloadHandle,
     resolver::Resolver,
     secrets_watcher::SecretsWatcher,
+    service_manager,
     shutdown::{self, Signals},
     store,
     store_closing::StoreClosing,
@@ -68,7 +70,7 @@ fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
 
     let inside = control.enter();
     let resolver = Resolver::new(&config.dns).context("failed to start the resolver")?;
-    let upstreams = Upstreams::new(config, None)?;
+    let upstreams = Arc::new(ArcSwap::from_pointee(Upstreams::new(config, None)?));
     let threads = match config.server.threads {
         0 => available_parallelism().map_or(1, usize::from),
         threads => threads,
@@ -77,7 +79,7 @@ fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
     let Listeners { groups, reloadable } =
         Listeners::bind(config, &shared, &upstreams, &Process { threads, log, reload: &reload })?;
     drop(inside);
-    upstreams.start(&resolver, control.handle());
+    upstreams.load().start(&resolver, control.handle());
     let connection_limit: Vec<_> = groups.iter().map(|group| group.connection_limit.clone()).collect();
     control.spawn(reloadable.certificates.clone().follow(reloadable.status.clone()));
     let reloader = Reloader {
@@ -100,6 +102,7 @@ fn run(config: &Config, log: &LogWriter) -> anyhow::Result<()> {
         change = shared.directory.applied(),
         "ready"
     );
+    service_manager::ready();
     let grace = config.server.shutdown_grace.duration();
     let signals = Signals { connection_limit, grace, log: log.clone(), closing };
     server.run(RunArgs { shutdown_signal: Box::new(signals) });

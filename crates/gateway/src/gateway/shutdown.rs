@@ -18,6 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{
     connection_limit::{ConnectionLimit, open_connections},
     log_writer::LogWriter,
+    service_manager,
     store_closing::StoreClosing,
 };
 
@@ -96,6 +97,7 @@ impl Signals {
     /// Begins a graceful shutdown.
     fn drain(&self, signal: &str, mut interrupt: Signal) {
         tracing::info!(grace = ?self.grace, "{signal} received, shutting down gracefully");
+        service_manager::stopping();
         let now = Arc::new(AtomicBool::new(false));
         let interrupted = now.clone();
         tokio::spawn(async move {

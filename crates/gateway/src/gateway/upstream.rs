@@ -127,6 +127,11 @@ impl Upstream {
         config.routes.iter().any(|route| route.informational_responses && is_of_it(route))
     }
 
+    /// Returns `true` if the address of a target is known.
+    pub(super) fn has_address(&self) -> bool {
+        !self.pool.endpoints.current().1.endpoints.is_empty()
+    }
+
     /// Returns the tasks that follow the names of targets and check their health, for as long as the gateway runs.
     pub(super) fn tasks(self: &Arc<Self>, resolver: &Resolver) -> Vec<BoxFuture<'static, ()>> {
         let follows = targets::follow(&self.targets, &self.pool.endpoints, resolver);

@@ -3,10 +3,11 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use http::HeaderName;
-use tokio::{runtime::Handle, task::JoinSet};
+use tokio::{runtime::Handle, task::JoinSet, time::Instant};
 
 use super::{resolver::Resolver, upstream::Upstream};
 use crate::config::{self, Config, RemovedHeaders};
@@ -20,6 +21,9 @@ struct Entry {
     upstream: Arc<Upstream>,
     /// The tasks that follow names and check the health of targets. They end when the entry is dropped.
     tasks: OnceLock<JoinSet<()>>,
+    since: Instant,
+    /// The time in which the names of targets should be resolved.
+    patience: Duration,
 }
 
 /// All settings that an upstream depends on.
@@ -68,6 +72,8 @@ impl Upstreams {
                     settings,
                     upstream: Arc::new(Upstream::new(name, upstream, config)?),
                     tasks: OnceLock::new(),
+                    since: Instant::now(),
+                    patience: config.dns.timeout.duration(),
                 }),
             };
             Ok((name.clone(), entry))
@@ -78,6 +84,13 @@ impl Upstreams {
     /// Returns an upstream.
     pub(super) fn get(&self, name: &str) -> Option<&Arc<Upstream>> {
         self.0.get(name).map(|entry| &entry.upstream)
+    }
+
+    /// Returns the names of upstreams that have no address yet. An upstream is left out when the time for the first
+    /// look-up is over: the requests for others are served, however long its name stays unknown.
+    pub(super) fn unresolved(&self) -> impl Iterator<Item = &str> {
+        let waits = |entry: &Entry| !entry.upstream.has_address() && entry.since.elapsed() < entry.patience;
+        self.0.iter().filter(move |(_, entry)| waits(entry)).map(|(name, _)| name.as_str())
     }
 
     /// Starts the tasks of the upstreams that have none yet. They run until the upstream is removed or replaced.

@@ -12,6 +12,7 @@ mod documentation;
 mod durability;
 mod earlier_releases;
 mod forwarding;
+mod health;
 mod hosts;
 mod identity;
 mod lifecycle;
