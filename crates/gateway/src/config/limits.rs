@@ -29,12 +29,12 @@ pub struct Limits {
     pub head_bytes: NonZeroU32,
     /// The maximum number of headers of a request; beyond it, the response is 431.
     pub header_count: NonZeroU32,
-    /// The maximum time for a client to send a request head, from the start of the connection or the end of the
-    /// previous response; beyond it, the response is 408. An idle HTTP/1.1 connection is closed after this time. It
+    /// The maximum time for a client to send a request head, from the start of the connection or, later, from the first
+    /// byte; beyond it, the response is 408. For a head after the first one, it may be exceeded by its own length. It
     /// also limits TLS handshakes.
     pub head_timeout: ConfigDuration,
-    /// The maximum time for which an HTTP/2 connection may have no request; beyond it, the connection is closed. On
-    /// HTTP/1.1, `head_timeout` applies.
+    /// The maximum time between two requests of a connection; beyond it, the connection is closed. It should be longer
+    /// than that of a load balancer in front, which would otherwise reuse a connection that is being closed.
     pub idle_timeout: ConfigDuration,
     /// The maximum size of a request body in bytes, unless the route has its own limit; beyond it, the response is 413.
     pub body_bytes: u64,
@@ -77,7 +77,7 @@ impl Default for Limits {
             head_bytes: number(32 * 1024),
             header_count: number(100),
             head_timeout: ConfigDuration::from_secs(10),
-            idle_timeout: ConfigDuration::from_secs(60),
+            idle_timeout: ConfigDuration::from_secs(75),
             body_bytes: 10 * 1024 * 1024,
             body_timeout: ConfigDuration::from_secs(30),
             min_data_rate: number(240),

@@ -1,7 +1,10 @@
 //! Tracks the requests of a connection and decides when it is idle or exhausted.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,9 +16,26 @@ use crate::config::Limits;
 /// The time to close a connection that never had a request.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
+/// The maximum times of a connection without a request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct IdleLimits {
+    /// From the start of the connection to the end of the first head.
+    pub(super) first_head: Duration,
+    /// Between two requests.
+    pub(super) between: Duration,
+    /// For the head of a later request, from its first byte. `None` if the protocol itself reads without requests.
+    pub(super) later_head: Option<Duration>,
+}
+
 /// The requests of one connection.
 #[derive(Clone)]
-pub(super) struct ConnectionActivity(Arc<Mutex<State>>);
+pub(super) struct ConnectionActivity(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// The number of reads that returned bytes. Not a part of the state, because it changes with each read.
+    reads: AtomicU32,
+}
 
 struct State {
     /// The number of further requests that the connection may have.
@@ -26,6 +46,8 @@ struct State {
     /// The time since when there is neither a request nor a blocked response. `fresh` is set until the first request.
     since: Instant,
     fresh: bool,
+    /// The number of reads when the last request ended.
+    reads_before: u32,
     /// Set if the client has cancelled a request before its response began.
     takes_back: bool,
     /// The upstream's side of the connection, after a response that upgrades it.
@@ -47,14 +69,15 @@ impl ConnectionActivity {
             blocked: false,
             since,
             fresh: true,
+            reads_before: 0,
             takes_back: false,
             upgraded: None,
         };
-        Self(Arc::new(Mutex::new(state)))
+        Self(Arc::new(Shared { state: Mutex::new(state), reads: AtomicU32::new(0) }))
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&mut self.0.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Records a new request. The request is open until the guard is dropped.
@@ -65,6 +88,15 @@ impl ConnectionActivity {
             state.left = state.left.saturating_sub(1);
         });
         RequestGuard { activity: self.clone(), answered: false }
+    }
+
+    /// Records that bytes were read from the client.
+    pub(super) fn record_read(&self) {
+        self.0.reads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn reads(&self) -> u32 {
+        self.0.reads.load(Ordering::Relaxed)
     }
 
     /// Records whether a response waits for the client to read it.
@@ -90,19 +122,36 @@ impl ConnectionActivity {
         self.with(|state| state.left == 0)
     }
 
-    /// Completes when the connection has been idle for too long: for `first` if it never had a request, and for `later`
-    /// otherwise.
-    pub(super) async fn idle(&self, first: Duration, later: Duration) {
+    /// Completes when the connection has been idle for too long.
+    pub(super) async fn idle(&self, limits: IdleLimits) {
+        let (mut since, mut begun) = (Instant::now(), None);
         loop {
+            let now = Instant::now();
             let idle = self.with(|state| {
-                let most = if state.fresh { first } else { later };
-                state.is_idle().then_some(state.since + most)
+                state.is_idle().then(|| (state.since, state.fresh, state.reads_before != self.reads()))
             });
-            match idle {
-                Some(until) if until <= Instant::now() => return,
-                Some(until) => sleep_until(until).await,
-                None => sleep(later).await,
+            let Some((idle_since, fresh, has_begun)) = idle else {
+                sleep(limits.later_head.unwrap_or(limits.between)).await;
+                continue;
+            };
+            // Another request was served meanwhile.
+            if idle_since != since {
+                (since, begun) = (idle_since, None);
             }
+            // The head is noticed at the end of a wait, so that its timeout begins up to one wait too late.
+            if has_begun && !fresh && begun.is_none() {
+                begun = limits.later_head.map(|_| now);
+            }
+            let until = match (begun, limits.later_head) {
+                (Some(begun), Some(head)) => (begun + head).min(since + limits.between),
+                _ if fresh => since + limits.first_head,
+                _ => since + limits.between,
+            };
+            if until <= now {
+                return;
+            }
+            let next = limits.later_head.map_or(until, |head| until.min(now + head));
+            sleep_until(next).await;
         }
     }
 
@@ -153,6 +202,7 @@ impl Drop for RequestGuard {
         self.activity.with(|state| {
             state.running = state.running.saturating_sub(1);
             state.since = Instant::now();
+            state.reads_before = self.activity.reads();
             state.takes_back |= !self.answered;
         });
     }
@@ -164,18 +214,19 @@ mod tests {
 
     const FIRST: Duration = Duration::from_secs(10);
     const LATER: Duration = Duration::from_secs(60);
+    const LIMITS: IdleLimits = IdleLimits { first_head: FIRST, between: LATER, later_head: Some(FIRST) };
 
     #[tokio::test(start_paused = true)]
     async fn silent_connection_is_idle_sooner_than_a_used_one() {
         let start = Instant::now();
-        ConnectionActivity::new(9).idle(FIRST, LATER).await;
+        ConnectionActivity::new(9).idle(LIMITS).await;
         assert_eq!(start.elapsed(), FIRST);
 
         let activity = ConnectionActivity::new(9);
         let running = activity.request();
         let idle = tokio::spawn({
             let activity = activity.clone();
-            async move { activity.idle(FIRST, LATER).await }
+            async move { activity.idle(LIMITS).await }
         });
         tokio::time::advance(LATER * 3).await;
         assert!(!idle.is_finished(), "a request is running");
@@ -183,6 +234,52 @@ mod tests {
         let start = Instant::now();
         idle.await.unwrap();
         assert!(start.elapsed() >= LATER);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn begun_head_ends_the_idle_time_sooner() {
+        for (later_head, expected) in [(Some(FIRST), FIRST * 2), (None, LATER)] {
+            let activity = ConnectionActivity::new(9);
+            activity.record_read();
+            drop(activity.request());
+            activity.record_read();
+            let start = Instant::now();
+            activity.idle(IdleLimits { later_head, ..LIMITS }).await;
+            assert!(start.elapsed() <= expected, "{later_head:?} {:?}", start.elapsed());
+            assert!(start.elapsed() >= expected / 2, "{later_head:?} {:?}", start.elapsed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn head_after_a_long_request_has_its_timeout() {
+        let activity = ConnectionActivity::new(9);
+        let running = activity.request();
+        let idle = tokio::spawn({
+            let activity = activity.clone();
+            async move { activity.idle(LIMITS).await }
+        });
+        tokio::time::sleep(FIRST + Duration::from_secs(1)).await;
+        drop(running);
+        activity.record_read();
+        let start = Instant::now();
+        idle.await.unwrap();
+        assert!(start.elapsed() <= FIRST * 2, "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn request_that_was_served_restarts_the_idle_time() {
+        let activity = ConnectionActivity::new(9);
+        drop(activity.request());
+        let idle = tokio::spawn({
+            let activity = activity.clone();
+            async move { activity.idle(LIMITS).await }
+        });
+        tokio::time::sleep(LATER - Duration::from_secs(1)).await;
+        activity.record_read();
+        drop(activity.request());
+        let start = Instant::now();
+        idle.await.unwrap();
+        assert_eq!(start.elapsed(), LATER);
     }
 
     #[tokio::test]
@@ -200,7 +297,7 @@ mod tests {
         activity.set_write_blocked(true);
         let idle = tokio::spawn({
             let activity = activity.clone();
-            async move { activity.idle(FIRST, LATER).await }
+            async move { activity.idle(LIMITS).await }
         });
         tokio::time::sleep(LATER * 3).await;
         assert!(!idle.is_finished());

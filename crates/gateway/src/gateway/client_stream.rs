@@ -24,6 +24,7 @@ const LINGER: Duration = Duration::from_secs(2);
 /// A stream that fails if the client reads too slowly or not at all, and that lingers when it is closed.
 pub(super) struct ClientStream<I> {
     io: I,
+    activity: ConnectionActivity,
     /// Bytes that were read to detect the protocol. They are the first to be read again.
     begin: Vec<u8>,
     timeout: WriteTimeout,
@@ -34,8 +35,8 @@ pub(super) struct ClientStream<I> {
 
 impl<I> ClientStream<I> {
     pub(super) fn new(io: I, activity: ConnectionActivity, pace: MinDataRate) -> Self {
-        let timeout = WriteTimeout::new(activity, pace);
-        Self { io, begin: Vec::new(), timeout, lingering: None, informational: None }
+        let timeout = WriteTimeout::new(activity.clone(), pace);
+        Self { io, activity, begin: Vec::new(), timeout, lingering: None, informational: None }
     }
 
     /// Writes informational responses between two messages.
@@ -73,7 +74,12 @@ impl<I: AsyncRead + Unpin> AsyncRead for ClientStream<I> {
             self.begin.drain(..len);
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.io).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.activity.record_read();
+        }
+        read
     }
 }
 

@@ -28,7 +28,7 @@ use tower_service::Service;
 use super::{
     GatewayState,
     access_log::{self, AccessLogged, AccessRecord},
-    activity::ConnectionActivity,
+    activity::{ConnectionActivity, IdleLimits},
     client_addr::ClientAddr,
     client_body::ClientBody,
     client_stream::ClientStream,
@@ -158,6 +158,12 @@ impl ConnectionHandler {
         if let Some(responses) = &informational {
             io.set_informational(responses.clone());
         }
+        let head_timeout = limits.head_timeout.duration();
+        let idle = IdleLimits {
+            first_head: head_timeout,
+            between: limits.idle_timeout.duration(),
+            later_head: (protocol == Protocol::Http1).then_some(head_timeout),
+        };
         let service = service_fn(|mut request: Request<Incoming>| {
             if let Some(responses) = informational.as_ref().filter(|_| request.version() == Version::HTTP_11)
             {
@@ -172,7 +178,6 @@ impl ConnectionHandler {
             });
             let http = builders::http2(limits).serve_connection(TokioIo::new(io), service);
             tokio::pin!(http);
-            let idle = limits.idle_timeout.duration();
             match drive(limits, http.as_mut(), &activity, idle, down).await {
                 Ok(DriveEnd::Idle | DriveEnd::Over) => {
                     graceful_shutdown(limits, http, http2::Connection::graceful_shutdown, &activity).await
@@ -181,7 +186,7 @@ impl ConnectionHandler {
             }
         } else {
             let mut http = builders::http1(limits).serve_connection(TokioIo::new(io), service);
-            let (idle, stopping) = (limits.head_timeout.duration(), down.clone());
+            let stopping = down.clone();
             let served = match drive(limits, Pin::new(&mut http), &activity, idle, down).await {
                 Ok(DriveEnd::Over) => {
                     let http = Pin::new(&mut http);

@@ -259,3 +259,39 @@ async fn api_descriptions_are_shown_without_external_resources() {
     assert_eq!(gateway.get("/manual/unknown.json").send().await.unwrap().status(), 404);
     assert_eq!(gateway.post("/manual/").send().await.unwrap().status(), 405);
 }
+
+/// Sends a GET request on a connection, and returns the head of the response.
+fn exchange(stream: &mut TcpStream) -> String {
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.extend(byte);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let length = head.split("content-length: ").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
+    stream.read_exact(&mut vec![0; length]).unwrap();
+    head
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn used_connection_may_be_idle_for_longer_than_a_head_may_take() {
+    let service = Service::echo().await;
+    let limits = "limits.head_timeout = \"300ms\"\nlimits.idle_timeout = \"60s\"";
+    let installation = Installation::with(service.address, "", "", limits);
+    let gateway = installation.start();
+    let mut stream = TcpStream::connect(gateway.address).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    assert!(exchange(&mut stream).starts_with("HTTP/1.1 200"));
+    stream.set_read_timeout(Some(Duration::from_millis(900))).unwrap();
+    let closed = stream.read(&mut [0]);
+    assert!(closed.is_err(), "the connection stays open: {closed:?}");
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    assert!(exchange(&mut stream).starts_with("HTTP/1.1 200"));
+
+    stream.write_all(b"GET / HTTP/1.1\r\nHost:").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}

@@ -1,11 +1,14 @@
 //! Drives a client connection to its end.
 
-use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
+use std::{future::poll_fn, pin::Pin, task::Poll};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{sync::watch, time::sleep};
 
-use crate::{config::Limits, gateway::activity::ConnectionActivity};
+use crate::{
+    config::Limits,
+    gateway::activity::{ConnectionActivity, IdleLimits},
+};
 
 /// Reasons to stop driving a connection.
 pub(super) enum DriveEnd {
@@ -22,13 +25,13 @@ pub(super) async fn drive<C: Future<Output = hyper::Result<()>>>(
     limits: &Limits,
     mut connection: Pin<&mut C>,
     activity: &ConnectionActivity,
-    idle: Duration,
+    idle: IdleLimits,
     mut down: watch::Receiver<bool>,
 ) -> hyper::Result<DriveEnd> {
     let ends = async {
         tokio::select! {
             () = sleep(limits.connection_age.duration()) => DriveEnd::Over,
-            () = activity.idle(limits.head_timeout.duration(), idle) => DriveEnd::Idle,
+            () = activity.idle(idle) => DriveEnd::Idle,
             // If the sender is dropped, the server has stopped, too.
             _ = down.wait_for(|down| *down) => DriveEnd::Over,
         }
