@@ -49,7 +49,7 @@ impl Admission {
 /// Sets a header that only the gateway may set.
 fn set_own(headers: &mut HeaderMap, field: &HeaderName, value: Option<HeaderValue>) {
     let folded =
-        |name: &&HeaderName| *name != field && header_value::eq_ignore_case(name.as_str(), field.as_str());
+        |name: &&HeaderName| header_value::eq_ignore_case(name.as_str(), field.as_str()) && *name != field;
     if headers.keys().any(|name| folded(&name)) {
         let names: Vec<HeaderName> = headers.keys().filter(folded).cloned().collect();
         for name in names {

@@ -4,7 +4,9 @@ use std::{
     future::Future,
     net::IpAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -13,8 +15,16 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::{metrics::HeadError, request_id::RequestId};
-use portcullis::{Admission, normalize_path, problem::DenialCode};
+use super::{metrics::HeadError, request_id::RequestId, upstream::ExchangeRecord};
+use portcullis::{
+    Admission, Denial,
+    admission::{Identity, MatchedRoute},
+    denial::Names,
+    model::Lock,
+    normalize_path,
+    problem::DenialCode,
+    tower::Denied,
+};
 
 /// The access log line of a request. It is written on drop: when the response is finished, or the client is gone.
 pub(super) struct AccessRecord {
@@ -24,12 +34,18 @@ pub(super) struct AccessRecord {
     path: String,
     version: http::Version,
     status: u16,
-    caller: Option<String>,
+    identity: Option<Identity>,
+    route: Option<&'static str>,
     code: Option<&'static str>,
+    /// The limits or the lock that the request was denied because of.
+    cause: Option<DenialCause>,
+    exchange: ExchangeRecord,
     /// Set for responses by the gateway itself, which send the same id to the client.
     request_id: Option<RequestId>,
     bytes: u64,
     complete: bool,
+    /// The error that ended the body of the response.
+    error: Option<String>,
 }
 
 impl AccessRecord {
@@ -43,19 +59,31 @@ impl AccessRecord {
             path: logged_path(request.uri().path()),
             version: request.version(),
             status: 0,
-            caller: None,
+            identity: None,
+            route: None,
             code: None,
+            cause: None,
+            exchange: ExchangeRecord::default(),
             request_id: None,
             bytes: 0,
             complete: false,
+            error: None,
         }
+    }
+
+    /// Returns the part of the record that the exchange with an upstream sets.
+    pub(super) fn exchange(&self) -> ExchangeRecord {
+        self.exchange.clone()
     }
 
     fn answered<B>(&mut self, response: &Response<B>) {
         let extensions = response.extensions();
         self.status = response.status().as_u16();
-        self.caller =
-            extensions.get::<Admission>().and_then(Admission::caller).map(|caller| caller.id.to_string());
+        if let Some(admission) = extensions.get::<Admission>() {
+            self.identity = admission.identity().cloned();
+            self.route = admission.matched_route().map(MatchedRoute::name);
+        }
+        self.cause = extensions.get::<Denied>().and_then(|denied| DenialCause::new(denied.denial()));
         self.code = extensions.get::<DenialCode>().map(|code| code.0);
         self.request_id = extensions.get::<RequestId>().cloned();
     }
@@ -63,6 +91,12 @@ impl AccessRecord {
 
 impl Drop for AccessRecord {
     fn drop(&mut self) {
+        let identity = self.identity.as_ref();
+        let caller = identity.map(Identity::caller);
+        let plan =
+            caller.and_then(|caller| caller.buckets.as_ref()).map(|buckets| buckets.plan().id().as_str());
+        let exchange = self.exchange.get();
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         tracing::info!(
             target: "access",
             peer = self.peer.map(tracing::field::display),
@@ -70,13 +104,54 @@ impl Drop for AccessRecord {
             path = self.path,
             version = ?self.version,
             status = self.status,
-            caller = self.caller,
+            route = self.route,
+            tenant = caller.map(|caller| caller.tenant().id.to_string()),
+            caller = caller.map(|caller| caller.id.as_str()),
+            key = identity.map(|identity| identity.key.id.as_str()),
+            plan,
             code = self.code,
+            limits = self.cause.as_ref().and_then(DenialCause::limits),
+            lock = self.cause.as_ref().and_then(DenialCause::lock),
             request_id = self.request_id.as_ref().map(RequestId::as_str),
             bytes = self.bytes,
             complete = self.complete,
-            micros = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX),
+            error = self.error,
+            upstream = exchange.map(|exchange| &*exchange.upstream),
+            target_address = exchange.and_then(|exchange| exchange.target()).map(tracing::field::display),
+            attempts = exchange.map(|exchange| exchange.attempts),
+            upstream_micros = exchange.map(|exchange| micros(exchange.duration)),
+            micros = micros(self.start.elapsed()),
         );
+    }
+}
+
+/// The limits or the lock that a request was denied because of.
+enum DenialCause {
+    Limits(Names),
+    Lock(Arc<Lock>),
+}
+
+impl DenialCause {
+    fn new(denial: &Denial) -> Option<Self> {
+        match denial {
+            Denial::RateLimited { violated, .. } => Some(Self::Limits(violated.clone())),
+            Denial::Locked { lock, .. } => Some(Self::Lock(lock.clone())),
+            _ => None,
+        }
+    }
+
+    fn limits(&self) -> Option<String> {
+        match self {
+            Self::Limits(names) => Some(names.join(",")),
+            Self::Lock(_) => None,
+        }
+    }
+
+    fn lock(&self) -> Option<&str> {
+        match self {
+            Self::Lock(lock) => Some(lock.id.as_str()),
+            Self::Limits(_) => None,
+        }
     }
 }
 
@@ -124,7 +199,7 @@ impl<F: Future<Output = Result<Response<B>, E>>, B: Body, E> Future for AccessLo
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for AccessLogged<B> {
+impl<B: Body<Data = Bytes, Error: std::fmt::Display>> Body for AccessLogged<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -141,7 +216,10 @@ impl<B: Body<Data = Bytes>> Body for AccessLogged<B> {
                     record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
                     record.complete = this.inner.is_end_stream();
                 }
-                Some(Err(_)) => record.complete = false,
+                Some(Err(error)) => {
+                    record.complete = false;
+                    record.error = Some(error.to_string());
+                }
             }
         }
         Poll::Ready(frame)

@@ -280,6 +280,9 @@ impl ConnectionHandler {
             settings.sets_headers.then(|| ResponseHeaders::new(&settings.routes, origin.secure, &request));
         let (mut request, progress) = ClientBody::wrap(request);
         request.extensions_mut().insert(origin);
+        if let Some(record) = &record {
+            request.extensions_mut().insert(record.exchange());
+        }
         let (counts, connection) = (self.counts.clone(), activity.clone());
         let answer = settings.service.clone().call(request).map_ok(move |mut answer| {
             counts.answer(answer.status(), answer.extensions().get::<DenialCode>());

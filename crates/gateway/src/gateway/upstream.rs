@@ -4,6 +4,7 @@ mod connector;
 mod endpoint;
 mod endpoint_set;
 mod exchange;
+mod exchange_record;
 mod field_filter;
 mod framing;
 mod hash_ring;
@@ -26,6 +27,7 @@ mod tls;
 mod transport;
 mod upgrade;
 
+pub(super) use exchange_record::ExchangeRecord;
 pub(super) use framing::plain_number;
 pub(super) use informational::InformationalResponses;
 pub(super) use pool::reap_idle;
@@ -46,8 +48,10 @@ use connector::Connector;
 use endpoint::EjectionRules;
 use endpoint_set::Endpoints;
 use exchange::Received;
+use exchange_record::ExchangeSummary;
 use field_filter::FieldFilter;
 use framing::{InvalidResponse, Reuse};
+use outgoing::Outgoing;
 use pool::{UpstreamConnection, UpstreamPool};
 use portcullis::{Denial, limit::MinDataRate, problem::ResponseForm, tower};
 use request_body::Progress;
@@ -55,7 +59,7 @@ use upgrade::RequestedUpgrade;
 
 /// An upstream of the configuration.
 pub(super) struct Upstream {
-    name: String,
+    name: Arc<str>,
     pool: UpstreamPool,
     connector: Connector,
     connect_timeout: Duration,
@@ -100,7 +104,7 @@ impl Upstream {
         let endpoints = Arc::new(Endpoints::new(known, hash_key.is_some()));
         let authority = targets.first().map(|target| target.address.authority()).unwrap_or_default();
         Ok(Self {
-            name: name.to_owned(),
+            name: name.into(),
             pool: UpstreamPool::new(upstream, endpoints),
             connector: Connector::new(upstream, tls, has_others),
             connect_timeout: upstream.connect_timeout.duration(),
@@ -153,7 +157,11 @@ impl Upstream {
         let permit = self.pool.load.request().map_err(|overload| self.overloaded(overload))?;
         let mut outgoing = self.outgoing(request, form, rewrite)?;
         Ok(async move {
-            let Received { connection, response } = self.exchange(&mut outgoing).await?;
+            let exchanged = self.exchange(&mut outgoing).await;
+            if outgoing.record.is_some() {
+                self.record(&outgoing, &exchanged);
+            }
+            let Received { connection, response } = exchanged?;
             match outgoing.upgrade.take() {
                 Some(upgrade) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                     self.upgrade(connection, response, upgrade, permit).await
@@ -161,6 +169,17 @@ impl Upstream {
                 _ => self.respond(connection, response, &outgoing.method, outgoing.progress.take(), permit),
             }
         })
+    }
+
+    /// Records an exchange for the access log.
+    fn record(&self, outgoing: &Outgoing, exchanged: &Result<Received, Denial>) {
+        let Some((record, start)) = &outgoing.record else { return };
+        record.set(ExchangeSummary {
+            upstream: self.name.clone(),
+            endpoint: exchanged.as_ref().ok().map(|received| received.connection.endpoint().clone()),
+            attempts: outgoing.attempts,
+            duration: start.elapsed(),
+        });
     }
 
     /// Returns the response to the client.

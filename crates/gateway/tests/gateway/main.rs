@@ -1,5 +1,6 @@
 //! Tests of the gateway from outside: the real binary, real sockets, a real store.
 
+mod access_log;
 mod admin;
 mod authority;
 mod charging;

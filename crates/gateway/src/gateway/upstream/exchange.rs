@@ -215,6 +215,7 @@ impl Upstream {
         let Some(mut request) = outgoing.request.take() else {
             return Err(Denial::internal("the request was already sent"));
         };
+        outgoing.attempts = outgoing.attempts.saturating_add(1);
         if outgoing.host_of_target
             && let Ok(host) = HeaderValue::from_str(&connection.endpoint().authority)
         {

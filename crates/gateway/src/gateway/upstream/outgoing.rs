@@ -3,10 +3,12 @@
 use http::{HeaderMap, Method, Request};
 use hyper::body::Body;
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use super::{
     Upstream,
     connector::HttpVersions,
+    exchange_record::ExchangeRecord,
     hop_headers::{self, UnclaimedKeys},
     informational::InformationalResponses,
     request_body::{Progress, RequestBody},
@@ -37,6 +39,10 @@ pub(super) struct Outgoing {
     pub(super) key: Option<SmallVec<[u8; 40]>>,
     /// The upgrade of the connection that the request asks for.
     pub(super) upgrade: Option<RequestedUpgrade>,
+    /// The number of times that the request was sent.
+    pub(super) attempts: u8,
+    /// The record for the access log, and the start of the exchange. `None` if there is no log.
+    pub(super) record: Option<(ExchangeRecord, Instant)>,
 }
 
 impl Outgoing {
@@ -51,6 +57,8 @@ impl Outgoing {
             progress: None,
             key: None,
             upgrade: None,
+            attempts: 0,
+            record: None,
         }
     }
 }
@@ -110,6 +118,8 @@ impl Upstream {
             progress,
             key,
             upgrade,
+            attempts: 0,
+            record: extensions.get::<ExchangeRecord>().map(|record| (record.clone(), Instant::now())),
         })
     }
 
