@@ -92,6 +92,7 @@ use portcullis::{
     registry::{self, Registry},
 };
 use portcullis_surfaces::admin::InProgress;
+use upstream::UpgradeCounts;
 
 /// State shared by all parts of a running gateway. A reload of the configuration keeps it.
 pub struct GatewayState {
@@ -103,6 +104,7 @@ pub struct GatewayState {
     admin_lockouts: Lockouts,
     buffering: SharedBuffering,
     admin_requests: InProgress,
+    upgrades: UpgradeCounts,
 }
 
 impl GatewayState {
@@ -130,6 +132,16 @@ impl GatewayState {
     ) -> Self {
         let (lockouts, admin_lockouts) = (Lockouts::default(), Lockouts::default());
         let (buffering, admin_requests) = (SharedBuffering::default(), InProgress::default());
-        Self { clock, registry, directory, sealer, lockouts, admin_lockouts, buffering, admin_requests }
+        Self {
+            clock,
+            registry,
+            directory,
+            sealer,
+            lockouts,
+            admin_lockouts,
+            buffering,
+            admin_requests,
+            upgrades: UpgradeCounts::default(),
+        }
     }
 }

@@ -126,4 +126,6 @@ mod validation;
 pub use description::description;
 pub use portcullis::model::ADMIN_TENANT;
 pub use router::router;
-pub use settings::{Admin, DefinedPlans, ImportOptions, InProgress, ReloadConfiguration, Reloaded, Route};
+pub use settings::{
+    Admin, DefinedPlans, ImportOptions, InProgress, ReloadConfiguration, ReloadError, Reloaded, Route,
+};

@@ -116,7 +116,7 @@ impl Drop for AccessRecord {
             bytes = self.bytes,
             complete = self.complete,
             error = self.error,
-            upstream = exchange.map(|exchange| &*exchange.upstream),
+            upstream = self.exchange.upstream(),
             target_address = exchange.and_then(|exchange| exchange.target()).map(tracing::field::display),
             attempts = exchange.map(|exchange| exchange.attempts),
             upstream_micros = exchange.map(|exchange| micros(exchange.duration)),
@@ -169,8 +169,9 @@ pub(super) fn unread(why: HeadError, peer: IpAddr, id: Option<&RequestId>) {
 pin_project! {
     /// A response future, and later the response body, with its access log record.
     pub(super) struct AccessLogged<T> {
-        // Dropped first: the line is written while the request still counts as open.
-        record: Option<AccessRecord>,
+        // Dropped first: the line is written while the request still counts as open. Boxed, because futures and bodies
+        // are moved often, and there may be no log.
+        record: Option<Box<AccessRecord>>,
         #[pin]
         inner: T,
     }
@@ -178,7 +179,7 @@ pin_project! {
 
 impl<T> AccessLogged<T> {
     /// Adds the record of a request to its response. Nothing is logged without a record.
-    pub(super) fn new(inner: T, record: Option<AccessRecord>) -> Self {
+    pub(super) fn new(inner: T, record: Option<Box<AccessRecord>>) -> Self {
         Self { record, inner }
     }
 }

@@ -19,11 +19,11 @@ const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// The maximum times of a connection without a request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct IdleLimits {
-    /// From the start of the connection to the end of the first head.
+    /// The time from the start of the connection to the end of the first head.
     pub(super) first_head: Duration,
-    /// Between two requests.
+    /// The time between two requests.
     pub(super) between: Duration,
-    /// For the head of a later request, from its first byte. `None` if the protocol itself reads without requests.
+    /// The time for the head of a later request, from its first byte. `None` if the protocol itself reads without requests.
     pub(super) later_head: Option<Duration>,
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustls::ServerConfig;
-use tokio::time::sleep;
+use tokio::{task::spawn_blocking, time::sleep};
 
 use super::{
     reload_status::{ReloadStatus, Reloaded},
@@ -29,7 +29,7 @@ struct Certificate {
     address: SocketAddr,
     files: Tls,
     /// The state of the files when they were loaded, whether or not they could be used.
-    seen: FileStates,
+    seen: Option<FileStates>,
     tls: ListenerTls,
 }
 
@@ -52,8 +52,7 @@ impl Certificates {
     pub(super) fn add(&self, listener: &Listener, tls: &ListenerTls) {
         let Some(files) = listener.tls.clone() else { return };
         // The files may have changed since they were loaded, so their state is not known.
-        let certificate =
-            Certificate { address: listener.address, files, seen: [None, None], tls: tls.clone() };
+        let certificate = Certificate { address: listener.address, files, seen: None, tls: tls.clone() };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(certificate);
     }
 
@@ -83,7 +82,7 @@ impl Certificates {
         for LoadedCertificate { address, files, seen, settings } in loaded {
             if let Some(certificate) = all.iter_mut().find(|one| one.address == address) {
                 certificate.tls.replace(settings);
-                (certificate.files, certificate.seen) = (files, seen);
+                (certificate.files, certificate.seen) = (files, Some(seen));
             }
         }
     }
@@ -93,18 +92,19 @@ impl Certificates {
     pub(super) async fn follow(self: Arc<Self>, status: Arc<ReloadStatus>) {
         loop {
             sleep(POLL_INTERVAL).await;
-            self.update(&status);
+            let (this, status) = (self.clone(), status.clone());
+            // Files may be on a file system that does not respond.
+            let _ = spawn_blocking(move || this.update(&status)).await;
         }
     }
 
     fn update(&self, status: &ReloadStatus) {
         for certificate in &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             let now = states(&certificate.files);
-            if now == certificate.seen {
+            if certificate.seen.as_ref() == Some(&now) {
                 continue;
             }
-            let is_first = certificate.seen == [None, None];
-            certificate.seen = now;
+            let is_first = certificate.seen.replace(now).is_none();
             let (address, file) = (certificate.address, certificate.files.certificate.display());
             match tls::load(&certificate.files) {
                 Ok(settings) => {

@@ -272,7 +272,7 @@ impl ConnectionHandler {
         let running = activity.request();
         let settings = self.settings.load();
         let origin = settings.proxies.client_addr(connection, request.headers());
-        let record = settings.logs.then(|| AccessRecord::new(&request, origin.peer));
+        let record = settings.logs.then(|| Box::new(AccessRecord::new(&request, origin.peer)));
         let (version, head) = (request.version(), request.method() == Method::HEAD);
         let proxied = connection.peer.is_some_and(|peer| settings.proxies.trusts(peer));
         let id = if proxied { RequestId::of_proxy(request.headers()) } else { None };

@@ -3,9 +3,8 @@
 //! A file with an error changes nothing. Connections, the budgets of callers, lockouts, and the upstreams whose settings
 //! have not changed are kept.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::{
     runtime::Handle,
@@ -17,6 +16,7 @@ use tokio::{
 
 use super::{
     GatewayState,
+    certificates::{Certificates, LoadedCertificate},
     listeners::ReloadableListeners,
     plans,
     reload_handle::{ReloadReport, ReloadRequest},
@@ -28,6 +28,7 @@ use super::{
     upstreams::Upstreams,
 };
 use crate::{config::Config, file_state::FileState};
+use portcullis_surfaces::admin::ReloadError;
 
 /// The interval between two checks of the configuration file, if it is reloaded when it changes.
 ///
@@ -52,24 +53,26 @@ impl Reloader {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut seen = self.started.file_state.clone();
         loop {
-            tokio::select! {
+            let request = tokio::select! {
                 Some(()) = hangups.recv() => {
                     tracing::info!("SIGHUP received, reloading the configuration");
-                    // The result is logged.
-                    let _ = self.reload().await;
+                    None
                 }
-                Some(request) = requests.recv() => {
-                    // The client may have disconnected.
-                    let _ = request.send(self.reload().await);
-                }
+                Some(request) = requests.recv() => Some(request),
                 _ = ticks.tick(), if self.started.server.reload_on_change => {
-                    let now = self.file_state();
-                    if now != seen {
-                        seen = now;
-                        let _ = self.reload().await;
+                    if self.file_state() == seen {
+                        continue;
                     }
+                    None
                 }
                 else => return,
+            };
+            seen = self.file_state();
+            // The result is logged.
+            let reloaded = self.reload().await;
+            if let Some(request) = request {
+                // The client may have disconnected.
+                let _ = request.send(reloaded);
             }
         }
     }
@@ -81,14 +84,15 @@ impl Reloader {
     /// Reloads the configuration, and logs the result.
     ///
     /// # Errors
-    /// If the configuration cannot be used. Nothing has changed then.
-    async fn reload(&mut self) -> anyhow::Result<ReloadReport> {
+    /// If the configuration cannot be used or applied.
+    async fn reload(&mut self) -> Result<ReloadReport, ReloadError> {
         service_manager::reloading();
         let reloaded = self.apply().await;
         service_manager::ready();
+        let result = if reloaded.is_ok() { Reloaded::Applied } else { Reloaded::Rejected };
+        self.listeners.status.record_configuration(result);
         match &reloaded {
             Ok(report) => {
-                self.listeners.status.record_configuration(Reloaded::Applied);
                 for warning in &report.warnings {
                     tracing::warn!(finding = %warning, "configuration");
                 }
@@ -98,34 +102,58 @@ impl Reloader {
                 }
                 tracing::info!("configuration reloaded");
             }
-            Err(error) => {
-                self.listeners.status.record_configuration(Reloaded::Rejected);
-                for finding in format!("{error:#}").lines() {
+            Err(ReloadError::Invalid(errors)) => {
+                for finding in errors {
                     tracing::error!(finding, "configuration");
                 }
                 tracing::error!("configuration rejected, previous configuration stays in use");
+            }
+            Err(ReloadError::Unavailable(reason)) => {
+                tracing::error!(reason, "configuration not applied, previous configuration stays in use");
             }
         }
         reloaded
     }
 
-    async fn apply(&mut self) -> anyhow::Result<ReloadReport> {
-        let file = self.started.file.clone().context("the configuration was not read from a file")?;
-        let reviewed = spawn_blocking(move || reviewed(&file)?.finish()).await;
-        let (config, warnings) = reviewed.context("failed to read the configuration")??;
+    async fn apply(&mut self) -> Result<ReloadReport, ReloadError> {
+        let Some(file) = self.started.file.clone() else {
+            return Err(ReloadError::Invalid(vec!["the configuration was not read from a file".into()]));
+        };
+        let (before, certificates) = (self.upstreams.load_full(), self.listeners.certificates.clone());
+        // Files may be on a file system that does not respond.
+        let read = spawn_blocking(move || read(&file, &before, &certificates)).await;
+        let read = read.map_err(|error| ReloadError::Unavailable(error.to_string()))?;
+        let Candidate { config, warnings, upstreams, certificates } = read.map_err(|error| {
+            ReloadError::Invalid(format!("{error:#}").lines().map(str::to_owned).collect())
+        })?;
         let shared = &*self.shared;
-        let upstreams = Upstreams::new(&config, Some(&self.upstreams.load()))?;
         let routes = Routes::new(&config, shared, &upstreams);
-        let certificates = self.listeners.certificates.load(&config)?;
-        plans::store(&config, &*shared.registry).await.context("failed to store the configured plans")?;
+        let stored = plans::store(&config, &*shared.registry).await;
+        stored.map_err(|fault| {
+            ReloadError::Unavailable(format!("failed to store the configured plans: {fault}"))
+        })?;
 
         // From here on, nothing fails.
         self.listeners.replace(&config, shared, routes, certificates);
         upstreams.start(&self.resolver, &Handle::current());
         self.upstreams.store(Arc::new(upstreams));
-        Ok(ReloadReport {
-            warnings: warnings.iter().map(ToString::to_string).collect(),
-            restart_required: self.started.restart_required(&config),
-        })
+        Ok(ReloadReport { warnings, restart_required: self.started.restart_required(&config) })
     }
+}
+
+/// A configuration that was read and checked, and is not in use yet.
+struct Candidate {
+    config: Config,
+    warnings: Vec<String>,
+    upstreams: Upstreams,
+    certificates: Vec<LoadedCertificate>,
+}
+
+/// Reads a configuration and the files that it names.
+fn read(file: &Path, before: &Upstreams, certificates: &Certificates) -> anyhow::Result<Candidate> {
+    let (config, warnings) = reviewed(file)?.finish()?;
+    let upstreams = Upstreams::new(&config, Some(before))?;
+    let certificates = certificates.load(&config)?;
+    let warnings = warnings.iter().map(ToString::to_string).collect();
+    Ok(Candidate { config, warnings, upstreams, certificates })
 }

@@ -1,10 +1,9 @@
 //! Requests for a reload of the configuration, such as from the admin API.
 
-use anyhow::anyhow;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
-use portcullis_surfaces::admin::{ReloadConfiguration, Reloaded};
+use portcullis_surfaces::admin::{ReloadConfiguration, ReloadError, Reloaded};
 
 /// The number of requests that wait for one in progress.
 const WAITING: usize = 16;
@@ -19,7 +18,7 @@ pub(super) struct ReloadReport {
 }
 
 /// A request for a reload: the receiver of its result.
-pub(super) type ReloadRequest = oneshot::Sender<anyhow::Result<ReloadReport>>;
+pub(super) type ReloadRequest = oneshot::Sender<Result<ReloadReport, ReloadError>>;
 
 /// Requests reloads of the configuration.
 #[derive(Debug, Clone)]
@@ -32,9 +31,9 @@ impl ReloadHandle {
         (Self(requests), received)
     }
 
-    async fn request(&self) -> anyhow::Result<ReloadReport> {
+    async fn request(&self) -> Result<ReloadReport, ReloadError> {
         let (request, result) = oneshot::channel();
-        let ends = || anyhow!("the gateway is shutting down");
+        let ends = || ReloadError::Unavailable("the gateway is shutting down".into());
         self.0.send(request).await.map_err(|_| ends())?;
         result.await.map_err(|_| ends())?
     }
@@ -42,11 +41,8 @@ impl ReloadHandle {
 
 #[async_trait]
 impl ReloadConfiguration for ReloadHandle {
-    async fn reload(&self) -> Result<Reloaded, Vec<String>> {
-        let ReloadReport { warnings, restart_required } = self
-            .request()
-            .await
-            .map_err(|error| format!("{error:#}").lines().map(str::to_owned).collect::<Vec<_>>())?;
+    async fn reload(&self) -> Result<Reloaded, ReloadError> {
+        let ReloadReport { warnings, restart_required } = self.request().await?;
         let restart_required = restart_required.into_iter().map(str::to_owned).collect();
         Ok(Reloaded { warnings, restart_required })
     }

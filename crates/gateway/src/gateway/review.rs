@@ -26,7 +26,7 @@ fn check(config: &Config, report: &mut Report) {
     check_certificate(admin, &["admin".into(), "tls".into()], report);
     for (name, upstream) in &config.upstreams {
         let place = ["upstreams".into(), name.as_str().into()];
-        if let Err(error) = Upstream::new(name, upstream, config) {
+        if let Err(error) = Upstream::new(name, upstream, config, None) {
             report.error(&place, format!("{error:#}"));
         }
     }

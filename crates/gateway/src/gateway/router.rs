@@ -120,7 +120,7 @@ impl Routes {
         let surfaces = Surfaces::new(config, shared);
         let caller_policies =
             CallerPolicies { shared, buffering: shared.buffering.get(config.limits.pace()) };
-        let route = |route: &config::Route| {
+        let route = |(before, route): (usize, &config::Route)| {
             let backend = match route.backend()? {
                 config::Backend::Upstream(name) => {
                     Backend::Upstream(upstreams.get(name)?.clone(), Rewrite::new(route))
@@ -147,6 +147,7 @@ impl Routes {
                 upgrades: UpgradeRules::new(
                     route.upgrades.as_ref().and_then(config::Toggle::get),
                     config.server.disallowed_upgrades,
+                    shared.upgrades.get(&route.name_or(before)),
                 ),
                 informational: route.informational_responses,
                 response: RouteResponse::new(route),
@@ -157,7 +158,7 @@ impl Routes {
         let (mut routes, mut names, mut hosts) = (Vec::new(), Vec::new(), HostIndex::default());
         for (before, defined) in order {
             // A valid configuration has a backend for every route.
-            if let Some(route) = route(defined) {
+            if let Some(route) = route((before, defined)) {
                 hosts.insert(defined.host.as_ref(), &defined.path, routes.len());
                 routes.push(route);
                 names.push(defined.name_or(before));
@@ -176,7 +177,7 @@ impl Routes {
             policies: Box::new(()),
             surface: None,
             backend: Backend::Surface(surface),
-            upgrades: UpgradeRules::new(None, config.server.disallowed_upgrades),
+            upgrades: UpgradeRules::new(None, config.server.disallowed_upgrades, Arc::default()),
             informational: false,
             response: None,
         };

@@ -1,6 +1,11 @@
 //! Tells the service manager the state of the process (`sd_notify`), if there is one.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use sd_notify::NotifyState;
+
+/// Set when the gateway is shutting down. A reload that is in progress then does not end that state.
+static STOPPING: AtomicBool = AtomicBool::new(false);
 
 /// The gateway accepts connections with a configuration: at the start, and after a reload.
 pub(super) fn ready() {
@@ -18,9 +23,13 @@ pub(super) fn reloading() {
 /// The gateway is shutting down.
 pub(super) fn stopping() {
     notify(&[NotifyState::Stopping]);
+    STOPPING.store(true, Ordering::Relaxed);
 }
 
 fn notify(state: &[NotifyState<'_>]) {
+    if STOPPING.load(Ordering::Relaxed) {
+        return;
+    }
     // Without the variable NOTIFY_SOCKET, this does nothing.
     if let Err(error) = sd_notify::notify(state) {
         tracing::warn!(%error, "failed to notify the service manager");

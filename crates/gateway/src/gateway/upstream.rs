@@ -32,7 +32,7 @@ pub(super) use framing::plain_number;
 pub(super) use informational::InformationalResponses;
 pub(super) use pool::reap_idle;
 pub(super) use response_body::UpstreamBody;
-pub(super) use upgrade::{AcceptedUpgrade, UpgradeRules, UpgradedConnection};
+pub(super) use upgrade::{AcceptedUpgrade, UpgradeCounts, UpgradeRules, UpgradedConnection};
 
 use std::{sync::Arc, time::Duration};
 
@@ -46,12 +46,11 @@ use super::{client_body::ClientBody, resolver::Resolver, rewrite::Rewrite};
 use crate::config::{self, Balance, Config, HashKey};
 use connector::Connector;
 use endpoint::EjectionRules;
-use endpoint_set::Endpoints;
+use endpoint_set::{Endpoints, TargetAddress};
 use exchange::Received;
 use exchange_record::ExchangeSummary;
 use field_filter::FieldFilter;
 use framing::{InvalidResponse, Reuse};
-use outgoing::Outgoing;
 use pool::{UpstreamConnection, UpstreamPool};
 use portcullis::{Denial, limit::MinDataRate, problem::ResponseForm, tower};
 use request_body::Progress;
@@ -85,11 +84,17 @@ pub(super) struct Upstream {
 
 impl Upstream {
     /// Creates an upstream without connections. Its names are not resolved and its health is not checked until
-    /// [`tasks`](Self::tasks) run.
+    /// [`tasks`](Self::tasks) run. Until then, targets have the addresses that they had in the upstream that this one
+    /// replaces: a reload must not stop the requests while a name server fails.
     ///
     /// # Errors
     /// If its certificates cannot be used.
-    pub(super) fn new(name: &str, upstream: &config::Upstream, config: &Config) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        name: &str,
+        upstream: &config::Upstream,
+        config: &Config,
+        before: Option<&Self>,
+    ) -> anyhow::Result<Self> {
         let context = || format!("upstream {name}");
         let targets = upstream.all_targets();
         let uses = |protocol| targets.iter().any(|target| target.address.protocol == protocol);
@@ -99,7 +104,12 @@ impl Upstream {
             Balance::Hash(key) => Some(key.clone()),
             Balance::RoundRobin | Balance::LeastRequests => None,
         };
-        let known = targets::known(&targets, &upstream.tls).with_context(context)?;
+        let mut known = targets::known(&targets, &upstream.tls).with_context(context)?;
+        for ((_, addresses), target) in known.iter_mut().zip(&targets) {
+            if addresses.is_empty() {
+                *addresses = before.map(|before| before.addresses_of(target)).unwrap_or_default();
+            }
+        }
         let has_others = known.len() > 1 || known.iter().any(|(_, addresses)| addresses.len() != 1);
         let endpoints = Arc::new(Endpoints::new(known, hash_key.is_some()));
         let authority = targets.first().map(|target| target.address.authority()).unwrap_or_default();
@@ -131,6 +141,12 @@ impl Upstream {
         config.routes.iter().any(|route| route.informational_responses && is_of_it(route))
     }
 
+    /// Returns the current addresses of a target.
+    fn addresses_of(&self, target: &config::Target) -> Vec<TargetAddress> {
+        let same = self.targets.iter().position(|other| other.address == target.address);
+        same.map(|at| self.pool.endpoints.addresses(at)).unwrap_or_default()
+    }
+
     /// Returns `true` if the address of a target is known.
     pub(super) fn has_address(&self) -> bool {
         !self.pool.endpoints.current().1.endpoints.is_empty()
@@ -158,8 +174,12 @@ impl Upstream {
         let mut outgoing = self.outgoing(request, form, rewrite)?;
         Ok(async move {
             let exchanged = self.exchange(&mut outgoing).await;
-            if outgoing.record.is_some() {
-                self.record(&outgoing, &exchanged);
+            if let Some((record, start)) = &outgoing.record {
+                record.set(ExchangeSummary {
+                    endpoint: exchanged.as_ref().ok().map(|received| received.connection.endpoint().clone()),
+                    attempts: outgoing.attempts,
+                    duration: start.elapsed(),
+                });
             }
             let Received { connection, response } = exchanged?;
             match outgoing.upgrade.take() {
@@ -169,17 +189,6 @@ impl Upstream {
                 _ => self.respond(connection, response, &outgoing.method, outgoing.progress.take(), permit),
             }
         })
-    }
-
-    /// Records an exchange for the access log.
-    fn record(&self, outgoing: &Outgoing, exchanged: &Result<Received, Denial>) {
-        let Some((record, start)) = &outgoing.record else { return };
-        record.set(ExchangeSummary {
-            upstream: self.name.clone(),
-            endpoint: exchanged.as_ref().ok().map(|received| received.connection.endpoint().clone()),
-            attempts: outgoing.attempts,
-            duration: start.elapsed(),
-        });
     }
 
     /// Returns the response to the client.

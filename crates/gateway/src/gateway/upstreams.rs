@@ -10,7 +10,10 @@ use http::HeaderName;
 use tokio::{runtime::Handle, task::JoinSet, time::Instant};
 
 use super::{resolver::Resolver, upstream::Upstream};
-use crate::config::{self, Config, RemovedHeaders};
+use crate::{
+    config::{self, Config, RemovedHeaders},
+    file_state::FileState,
+};
 use portcullis::limit::MinDataRate;
 
 /// The upstreams, by name.
@@ -35,11 +38,16 @@ struct Settings {
     removed_headers: RemovedHeaders,
     caller_id_header: HeaderName,
     media_type_header: Option<HeaderName>,
+    /// The states of the files in `tls`.
+    files: [Option<FileState>; 3],
 }
 
 impl Settings {
     fn new(name: &str, upstream: &config::Upstream, config: &Config) -> Self {
+        let tls = &upstream.tls;
+        let files = [&tls.ca, &tls.certificate, &tls.key];
         Self {
+            files: files.map(|file| file.as_deref().and_then(FileState::of)),
             upstream: upstream.clone(),
             informational: Upstream::is_informational(name, config),
             pace: config.limits.pace(),
@@ -47,12 +55,6 @@ impl Settings {
             caller_id_header: config.server.caller_id_header.name().clone(),
             media_type_header: config.server.media_type_header.as_ref().map(|field| field.name().clone()),
         }
-    }
-
-    /// Returns `true` if the settings name files, whose content may have changed.
-    fn has_files(&self) -> bool {
-        let tls = &self.upstream.tls;
-        [&tls.ca, &tls.certificate, &tls.key].into_iter().any(Option::is_some)
     }
 }
 
@@ -66,11 +68,16 @@ impl Upstreams {
         let entry = |(name, upstream): (&String, &config::Upstream)| {
             let settings = Settings::new(name, upstream, config);
             let known = before.and_then(|before| before.0.get(name));
-            let entry = match known.filter(|known| known.settings == settings && !settings.has_files()) {
+            let entry = match known.filter(|known| known.settings == settings) {
                 Some(known) => known.clone(),
                 None => Arc::new(Entry {
                     settings,
-                    upstream: Arc::new(Upstream::new(name, upstream, config)?),
+                    upstream: Arc::new(Upstream::new(
+                        name,
+                        upstream,
+                        config,
+                        known.map(|known| &*known.upstream),
+                    )?),
                     tasks: OnceLock::new(),
                     since: Instant::now(),
                     patience: config.dns.timeout.duration(),

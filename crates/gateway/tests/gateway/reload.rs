@@ -10,11 +10,13 @@ use std::{
 };
 
 use axum::{Router, routing::get};
+use portcullis_test::dns::{DnsRecord, DnsReply, DnsServer};
 use reqwest::Client;
 
 use crate::{
     admin::managed,
     process::{Gateway, Installation, Service, TIMEOUT, certificate, client, free_address, provider},
+    targets,
 };
 
 /// Waits until the log has this number of lines with a text.
@@ -27,7 +29,7 @@ async fn wait_for_lines(gateway: &Gateway, text: &str, count: usize) {
 }
 
 /// Reloads the configuration, and waits until it is applied for the `count`th time.
-async fn reload(gateway: &Gateway, count: usize) {
+pub async fn reload(gateway: &Gateway, count: usize) {
     gateway.signal("-HUP");
     wait_for_lines(gateway, "configuration reloaded", count).await;
 }
@@ -308,4 +310,44 @@ async fn admin_api_shows_the_reloaded_routes() {
     let routes: serde_json::Value =
         client().get(url).bearer_auth(&token).send().await.unwrap().json().await.unwrap();
     assert!(routes["items"].as_array().unwrap().iter().any(|route| route["path"] == "/new"), "{routes}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_upstream_keeps_its_addresses_while_dns_fails() {
+    let (service, dns) = (Service::echo().await, DnsServer::start().await);
+    dns.set("orders.test.", [DnsRecord::ip(60, "127.0.0.1")]);
+    let target = format!("http://orders.test.:{}", service.address.port());
+    let file = format!("dns = {{ servers = [\"{}\"], timeout = \"300ms\" }}", dns.address());
+    let mut installation = targets::installation(&[target], "connect_timeout = \"300ms\"", &file);
+    let gateway = installation.start();
+    let deadline = Instant::now() + TIMEOUT;
+    while gateway.get("/").send().await.unwrap().status() != 200 {
+        assert!(Instant::now() < deadline, "{:?}", gateway.log());
+    }
+    dns.reply("orders.test.", DnsReply::ServerFailure);
+    installation.rewrite(|text| text.replace("connect_timeout = \"300ms\"", "connect_timeout = \"400ms\""));
+    reload(&gateway, 1).await;
+    assert_eq!(gateway.get("/").send().await.unwrap().status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reload_without_the_store_changes_nothing() {
+    let (mut installation, admin, token) = managed("").await;
+    let gateway = installation.start();
+    add_route(&mut installation, "/new");
+    installation.rewrite(|text| text.replace("quota = 20000", "quota = 10"));
+    let (store, away) = (installation.store(), installation.folder.path().join("away"));
+    fs::rename(&store, &away).unwrap();
+    fs::create_dir(&store).unwrap();
+    gateway.signal("-HUP");
+    wait_for_lines(&gateway, "previous configuration stays in use", 1).await;
+    assert_eq!(gateway.get("/new").send().await.unwrap().status(), 401, "the old route");
+    fs::remove_dir(&store).unwrap();
+    fs::rename(&away, &store).unwrap();
+    let deadline = Instant::now() + TIMEOUT;
+    let url = format!(" --url http://{admin}");
+    while reload_command(&installation, &url, &token).0 != Some(0) {
+        assert!(Instant::now() < deadline, "{:?}", gateway.log());
+    }
+    assert_eq!(gateway.get("/new").send().await.unwrap().status(), 204);
 }

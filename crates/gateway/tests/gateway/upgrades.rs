@@ -20,6 +20,7 @@ use tokio_tungstenite::{
 
 use crate::{
     process::{Gateway, Installation, Service, TIMEOUT, client},
+    reload::reload,
     scripted::{Reaction, Scripted, ok},
 };
 
@@ -142,6 +143,18 @@ async fn upgraded_connections_are_counted_and_freed() {
     while open(&gateway, None).await.is_err() {
         assert!(Instant::now() < deadline, "the place is not freed");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn websockets_stay_open_and_are_counted_across_a_reload() {
+    let service = echo().await;
+    let (_installation, gateway) = gateway(&service, "upgrades = { connections = 1 }", "", "", "");
+    let mut first = open(&gateway, None).await.unwrap();
+    receive(&mut first).await.unwrap();
+    reload(&gateway, 1).await;
+    assert_eq!(open(&gateway, None).await.unwrap_err(), 503);
+    first.send(Message::text("still here")).await.unwrap();
+    assert_eq!(receive(&mut first).await.as_deref(), Some("still here"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

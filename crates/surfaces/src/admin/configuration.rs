@@ -9,10 +9,13 @@ use super::{
     openapi,
     response::{ApiResponse, ErrorResponse},
     roles::Owner,
-    settings::Reloaded,
+    settings::{ReloadError, Reloaded},
     state::Surface,
 };
 use portcullis::{Denial, denial::FieldError, registry::RegistryExt};
+
+/// The `Retry-After` of a reload that could not be applied, in seconds.
+const RETRY_AFTER: u64 = 5;
 
 /// Reload the configuration
 ///
@@ -41,9 +44,15 @@ pub(super) async fn reload(
     let authorized = surface.admin.registry.authorize(call.actor(), now).await;
     authorized.map_err(|fault| surface.registry_error(fault))?;
     tracing::info!(caller = %call.caller(), "reload of the configuration requested");
-    let reloaded = configuration.reload().await.map_err(|errors| {
-        let error = |detail: String| FieldError { pointer: "#".into(), line: None, detail: detail.into() };
-        Denial::InvalidValues { wrong: errors.into_iter().map(error).collect() }
+    let error = |detail: String| FieldError { pointer: "#".into(), line: None, detail: detail.into() };
+    let reloaded = configuration.reload().await.map_err(|failure| match failure {
+        ReloadError::Invalid(errors) => {
+            Denial::InvalidValues { wrong: errors.into_iter().map(error).collect() }
+        }
+        ReloadError::Unavailable(reason) => Denial::unavailable(
+            format!("The configuration is valid, but could not be applied: {reason}."),
+            RETRY_AFTER,
+        ),
     })?;
     Ok(ApiResponse::ok(&reloaded))
 }

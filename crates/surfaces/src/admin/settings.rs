@@ -72,8 +72,17 @@ pub trait ReloadConfiguration: Send + Sync {
     /// Reads the configuration file, checks it and applies it.
     ///
     /// # Errors
-    /// The errors in the file, one text for each. Nothing has changed then.
-    async fn reload(&self) -> Result<Reloaded, Vec<String>>;
+    /// If the configuration cannot be used, or cannot be applied now.
+    async fn reload(&self) -> Result<Reloaded, ReloadError>;
+}
+
+/// The reason that the configuration was not reloaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReloadError {
+    /// The file has these errors. Nothing has changed.
+    Invalid(Vec<String>),
+    /// The configuration is valid, but could not be applied, for example because the store is not available.
+    Unavailable(String),
 }
 
 /// The result of a reload that was applied.

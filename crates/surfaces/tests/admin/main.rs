@@ -30,7 +30,7 @@ use portcullis::{
     registry::{NewLock, RegistryExt},
 };
 use portcullis_surfaces::admin::{
-    Admin, DefinedPlans, ImportOptions, InProgress, ReloadConfiguration, Reloaded, Route, router,
+    Admin, DefinedPlans, ImportOptions, InProgress, ReloadConfiguration, ReloadError, Reloaded, Route, router,
 };
 use serde_json::{Value, json};
 
@@ -127,7 +127,7 @@ struct Unchanged;
 
 #[async_trait::async_trait]
 impl ReloadConfiguration for Unchanged {
-    async fn reload(&self) -> Result<Reloaded, Vec<String>> {
+    async fn reload(&self) -> Result<Reloaded, ReloadError> {
         Ok(Reloaded { warnings: Vec::new(), restart_required: Vec::new() })
     }
 }

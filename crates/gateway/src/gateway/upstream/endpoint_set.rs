@@ -77,6 +77,12 @@ impl Endpoints {
         (version, self.current.borrow().clone())
     }
 
+    /// Returns the addresses of a target.
+    pub(super) fn addresses(&self, target: usize) -> Vec<TargetAddress> {
+        let targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        targets.get(target).map(|(_, addresses)| addresses.clone()).unwrap_or_default()
+    }
+
     /// Waits until there is an endpoint.
     pub(super) async fn wait_for_some(&self) {
         // The sender is not dropped while it is borrowed.

@@ -11,12 +11,17 @@ use super::endpoint::Endpoint;
 /// The exchange of a request with an upstream, for its access log line. It is an extension of the request, and only
 /// there if the access log is enabled.
 #[derive(Debug, Clone, Default)]
-pub(in crate::gateway) struct ExchangeRecord(Arc<OnceLock<ExchangeSummary>>);
+pub(in crate::gateway) struct ExchangeRecord(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    upstream: OnceLock<Arc<str>>,
+    summary: OnceLock<ExchangeSummary>,
+}
 
 /// The result of an exchange.
 #[derive(Debug)]
 pub(in crate::gateway) struct ExchangeSummary {
-    pub(in crate::gateway) upstream: Arc<str>,
     /// The target that responded, if one did.
     pub(super) endpoint: Option<Arc<Endpoint>>,
     /// The number of times that the request was sent.
@@ -26,15 +31,25 @@ pub(in crate::gateway) struct ExchangeSummary {
 }
 
 impl ExchangeRecord {
-    /// Sets the result.
-    pub(super) fn set(&self, summary: ExchangeSummary) {
+    /// Records that the request is forwarded to an upstream.
+    pub(super) fn begin(&self, upstream: &Arc<str>) {
         // There is one exchange for each request.
-        let _ = self.0.set(summary);
+        let _ = self.0.upstream.set(upstream.clone());
     }
 
-    /// Returns the result, if there was an exchange.
+    /// Returns the name of the upstream, if the request was forwarded.
+    pub(in crate::gateway) fn upstream(&self) -> Option<&str> {
+        self.0.upstream.get().map(|name| &**name)
+    }
+
+    /// Sets the result.
+    pub(super) fn set(&self, summary: ExchangeSummary) {
+        let _ = self.0.summary.set(summary);
+    }
+
+    /// Returns the result. There is none if the client was gone before.
     pub(in crate::gateway) fn get(&self) -> Option<&ExchangeSummary> {
-        self.0.get()
+        self.0.summary.get()
     }
 }
 

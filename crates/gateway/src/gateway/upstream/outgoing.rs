@@ -119,7 +119,10 @@ impl Upstream {
             key,
             upgrade,
             attempts: 0,
-            record: extensions.get::<ExchangeRecord>().map(|record| (record.clone(), Instant::now())),
+            record: extensions.get::<ExchangeRecord>().map(|record| {
+                record.begin(&self.name);
+                (record.clone(), Instant::now())
+            }),
         })
     }
 

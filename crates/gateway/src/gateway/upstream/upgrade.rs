@@ -1,12 +1,15 @@
 //! Upgrades of client connections to another protocol, such as WebSocket (RFC 9110, section 7.8).
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use http::{HeaderMap, HeaderValue, Request, Version, header};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::http1_connection::UpgradedStream;
 use crate::{
@@ -15,11 +18,48 @@ use crate::{
 };
 use portcullis::Denial;
 
+/// The numbers of open upgraded connections, by the name of the route. A reload keeps them, because it keeps the
+/// connections.
+#[derive(Debug, Default)]
+pub(in crate::gateway) struct UpgradeCounts(Mutex<BTreeMap<String, Arc<OpenUpgrades>>>);
+
+impl UpgradeCounts {
+    /// Returns the number of the route with a name.
+    pub(in crate::gateway) fn get(&self, route: &str) -> Arc<OpenUpgrades> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(route.to_owned()).or_default().clone()
+    }
+}
+
+/// The number of open upgraded connections of a route.
+#[derive(Debug, Default)]
+pub(in crate::gateway) struct OpenUpgrades(AtomicUsize);
+
+impl OpenUpgrades {
+    /// Counts a connection until the permit is dropped. Returns `None` if there are as many as allowed.
+    fn begin(self: &Arc<Self>, most: usize) -> Option<UpgradePermit> {
+        let more = |open: usize| (open < most).then_some(open + 1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(UpgradePermit(self.clone()))
+    }
+}
+
+/// Counts an upgraded connection until it is dropped.
+#[derive(Debug)]
+struct UpgradePermit(Arc<OpenUpgrades>);
+
+impl Drop for UpgradePermit {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The upgrades that a route allows.
 #[derive(Debug)]
 pub(in crate::gateway) struct UpgradeRules {
     protocols: Vec<String>,
-    permits: Arc<Semaphore>,
+    most: usize,
+    open: Arc<OpenUpgrades>,
     max_age: Duration,
     disallowed: DisallowedUpgrades,
 }
@@ -28,11 +68,12 @@ impl UpgradeRules {
     pub(in crate::gateway) fn new(
         upgrades: Option<&config::Upgrades>,
         disallowed: DisallowedUpgrades,
+        open: Arc<OpenUpgrades>,
     ) -> Self {
-        let most = upgrades.map_or(0, |upgrades| upgrades.connections.get() as usize);
         Self {
             protocols: upgrades.map(|upgrades| upgrades.protocols.clone()).unwrap_or_default(),
-            permits: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+            most: upgrades.map_or(0, |upgrades| upgrades.connections.get() as usize),
+            open,
             max_age: upgrades.map(|upgrades| upgrades.max_age.duration()).unwrap_or_default(),
             disallowed,
         }
@@ -56,7 +97,7 @@ impl UpgradeRules {
                 Err(Denial::NotImplemented { detail: detail.into() })
             };
         };
-        let Ok(permit) = self.permits.clone().try_acquire_owned() else {
+        let Some(permit) = self.open.begin(self.most) else {
             return Err(Denial::unavailable("There are too many upgraded connections.", 1));
         };
         let Ok(protocol) = HeaderValue::from_str(name) else { return Ok(()) };
@@ -82,7 +123,7 @@ fn requested(version: Version, headers: &HeaderMap) -> Option<HeaderValue> {
 #[derive(Debug, Clone)]
 pub(in crate::gateway) struct RequestedUpgrade {
     pub(in crate::gateway) protocol: HeaderValue,
-    permit: Arc<OwnedSemaphorePermit>,
+    permit: Arc<UpgradePermit>,
     max_age: Duration,
 }
 
@@ -112,7 +153,7 @@ pub(in crate::gateway) struct UpgradedConnection {
     pub(in crate::gateway) limits: TunnelLimits,
     pub(in crate::gateway) protocol: HeaderValue,
     /// Counts the connection.
-    _permit: Arc<OwnedSemaphorePermit>,
+    _permit: Arc<UpgradePermit>,
 }
 
 #[cfg(test)]
@@ -138,7 +179,8 @@ mod tests {
 
     #[test]
     fn listed_protocol_is_allowed() {
-        let rules = UpgradeRules::new(Some(&config::Upgrades::default()), DisallowedUpgrades::Deny);
+        let rules =
+            UpgradeRules::new(Some(&config::Upgrades::default()), DisallowedUpgrades::Deny, Arc::default());
         assert_eq!(is_allowed(&rules, websocket()), Ok(true));
         let upgrade = ("connection", "upgrade");
         for (version, fields, expected) in [
@@ -156,16 +198,16 @@ mod tests {
 
     #[test]
     fn upgrade_that_is_not_allowed_is_ignored_or_denied() {
-        let ignores = UpgradeRules::new(None, DisallowedUpgrades::Ignore);
+        let ignores = UpgradeRules::new(None, DisallowedUpgrades::Ignore, Arc::default());
         assert_eq!(is_allowed(&ignores, websocket()), Ok(false));
-        let denies = UpgradeRules::new(None, DisallowedUpgrades::Deny);
+        let denies = UpgradeRules::new(None, DisallowedUpgrades::Deny, Arc::default());
         assert_eq!(is_allowed(&denies, websocket()), Err(501));
     }
 
     #[test]
     fn upgraded_connections_are_counted() {
         let upgrades: config::Upgrades = toml::from_str("connections = 1").unwrap();
-        let rules = UpgradeRules::new(Some(&upgrades), DisallowedUpgrades::Ignore);
+        let rules = UpgradeRules::new(Some(&upgrades), DisallowedUpgrades::Ignore, Arc::default());
         let (mut first, second) = (websocket(), websocket());
         rules.decide(&mut first).unwrap();
         assert_eq!(is_allowed(&rules, second), Err(503));
