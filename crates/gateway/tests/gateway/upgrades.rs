@@ -179,7 +179,9 @@ async fn websocket_ends_at_its_maximum_age() {
     let service = echo().await;
     let (_installation, gateway) = gateway(&service, "upgrades = { max_age = \"300ms\" }", "", "", "");
     let mut socket = open(&gateway, None).await.unwrap();
+    let deadline = Instant::now() + TIMEOUT;
     while receive(&mut socket).await.is_some() {
+        assert!(Instant::now() < deadline, "the connection stays open");
         let _ = socket.send(Message::text("on")).await;
     }
     let log = gateway.end();
