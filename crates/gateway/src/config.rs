@@ -113,7 +113,7 @@ pub struct Config {
     pub access_log: AccessLog,
     /// The metrics endpoint. Default: none.
     pub metrics: Option<Metrics>,
-    /// The plans that the file defines. They are written to the registry at every start.
+    /// The plans that the file defines. They are written to the registry at every start and reload.
     #[serde(default)]
     pub plans: Vec<Spanned<Plan>>,
     /// The look-up of the names of upstreams.

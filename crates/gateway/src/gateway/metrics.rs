@@ -299,7 +299,7 @@ impl Collector for MetricsEndpoint {
             ),
             (
                 "config_current",
-                "1 if the last reload of the configuration was applied, 0 if it was rejected",
+                "1 if the last reload of the configuration was applied, 0 if it was not",
                 u64::from(self.reloads.is_current()),
             ),
             (

@@ -43,6 +43,16 @@ async fn with_metrics() -> (Installation, SocketAddr) {
     (Installation::with(service.address, "api_key = true", "", &file), listener)
 }
 
+/// Creates an installation whose upstream has a name that the name server does not know.
+async fn with_unknown_name(timeout: &str) -> (Installation, SocketAddr, DnsServer) {
+    let (dns, listener) = (DnsServer::start().await, free_address());
+    let file = format!(
+        "metrics = {{ address = \"{listener}\" }}\ndns = {{ servers = [\"{}\"], timeout = \"{timeout}\" }}",
+        dns.address()
+    );
+    (targets::installation(&["http://orders.test.:9"], "", &file), listener, dns)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn running_gateway_is_healthy_and_ready() {
     let (mut installation, listener) = with_metrics().await;
@@ -62,13 +72,8 @@ async fn running_gateway_is_healthy_and_ready() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn gateway_is_ready_once_its_upstreams_have_addresses() {
-    let (dns, listener) = (DnsServer::start().await, free_address());
-    // Longer than the test.
-    let file = format!(
-        "metrics = {{ address = \"{listener}\" }}\ndns = {{ servers = [\"{}\"], timeout = \"60s\" }}",
-        dns.address()
-    );
-    let installation = targets::installation(&["http://orders.test.:9"], "", &file);
+    // The timeout is longer than the test.
+    let (installation, listener, dns) = with_unknown_name("60s").await;
     let _gateway = installation.start();
     assert_eq!(ready(listener, 503).await, ["upstream up has no address yet"]);
     let (status, error) = health(&installation);
@@ -79,12 +84,7 @@ async fn gateway_is_ready_once_its_upstreams_have_addresses() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn name_that_stays_unknown_does_not_keep_the_gateway_from_being_ready() {
-    let (dns, listener) = (DnsServer::start().await, free_address());
-    let file = format!(
-        "metrics = {{ address = \"{listener}\" }}\ndns = {{ servers = [\"{}\"], timeout = \"1s\" }}",
-        dns.address()
-    );
-    let installation = targets::installation(&["http://orders.test.:9"], "", &file);
+    let (installation, listener, _dns) = with_unknown_name("1s").await;
     let _gateway = installation.start();
     assert!(ready(listener, 200).await.is_empty());
 }

@@ -49,10 +49,9 @@ pub(super) async fn reload(
         ReloadError::Invalid(errors) => {
             Denial::InvalidValues { wrong: errors.into_iter().map(error).collect() }
         }
-        ReloadError::Unavailable(reason) => Denial::unavailable(
-            format!("The configuration is valid, but could not be applied: {reason}."),
-            RETRY_AFTER,
-        ),
+        ReloadError::Unavailable(reason) => {
+            Denial::unavailable(format!("The configuration could not be applied: {reason}."), RETRY_AFTER)
+        }
     })?;
     Ok(ApiResponse::ok(&reloaded))
 }

@@ -81,7 +81,7 @@ pub trait ReloadConfiguration: Send + Sync {
 pub enum ReloadError {
     /// The file has these errors. Nothing has changed.
     Invalid(Vec<String>),
-    /// The configuration is valid, but could not be applied, for example because the store is not available.
+    /// The configuration could not be applied, for example because the store is not available.
     Unavailable(String),
 }
 
